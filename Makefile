@@ -1,0 +1,107 @@
+# Every task of a contributor, and the demo. `make help` lists them.
+#
+#   PYTHON    the interpreter that makes the environment (3.11 or newer)
+#   VENV      where the environment is; one that you made yourself is used as it is
+#   PIP_ARGS  further options of pip install, e.g. an index with other builds of torch
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP_ARGS ?=
+PROMPT ?= a panda dancing on a blue background
+DEMO_OUT ?= demo
+PYTEST_ARGS ?=
+# The torch that constraints.txt pins; `make constraints TORCH=...` moves it.
+TORCH ?= 2.13.0
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+SOURCES := $(wildcard src tests recipes benchmarks)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types layers format pytest house slow gpu bench constraints wheel clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(VENV)/.installed-dev  ## make .venv and install everything a contributor needs
+
+demo:  ## install what is needed and generate one video into demo/
+	@set -e; start=$$(date +%s); \
+	$(MAKE) --no-print-directory $(VENV)/.installed; installed=$$(date +%s); \
+	$(BIN)/imagen-video generate "$(PROMPT)" --out "$(DEMO_OUT)" --seed 1; finished=$$(date +%s); \
+	echo; echo "installing took $$((installed - start)) s, generating $$((finished - installed)) s"; \
+	echo "video: $$(ls -t "$(DEMO_OUT)"/*.mp4 | head -n 1)"; \
+	echo "sheet: $$(ls -t "$(DEMO_OUT)"/*.png | head -n 1)"
+
+test: lint types pytest  ## everything that continuous integration runs
+
+lint: $(VENV)/.installed-dev layers  ## style, docstrings, spelling, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell --toml pyproject.toml $$(git ls-files --cached --others --exclude-standard)
+
+layers: $(VENV)/.installed-dev  ## the direction of imports
+	$(BIN)/lint-imports
+
+types: $(VENV)/.installed-dev  ## the type checker
+	$(BIN)/pyright --pythonpath $(PY)
+
+format: $(VENV)/.installed-dev  ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+pytest: $(VENV)/.installed-dev  ## the tests (PYTEST_ARGS="-k name" for some of them)
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+house: $(VENV)/.installed-dev  ## only the tests of the house style
+	$(PY) -m pytest tests/house
+
+slow: $(VENV)/.installed-dev  ## the tests that take minutes
+	$(PY) -m pytest -m slow $(PYTEST_ARGS)
+
+gpu: $(VENV)/.installed-dev  ## the tests that need an accelerator
+	$(PY) -m pytest -m gpu $(PYTEST_ARGS)
+
+bench: $(VENV)/.installed-dev  ## run every script of benchmarks/
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script"; done
+
+# Resolved anew in an empty environment, so that nothing installed by hand slips in. Local version
+# tags (+cpu) and the CUDA packages are cut: which build of torch is taken is the user's choice.
+constraints:  ## resolve the dependencies anew and write constraints.txt
+	rm -rf build/resolve
+	$(PYTHON) -m venv build/resolve
+	build/resolve/bin/python -m pip install --quiet $(PIP_ARGS) 'torch==$(TORCH)' '.[dev]'
+	{ echo '# What the tests ran with. Written by `make constraints`; do not edit.'; \
+	  build/resolve/bin/python -m pip freeze --exclude imagen-video \
+	  | grep -v -i -E '^(nvidia|cuda|triton)' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt
+	rm -rf build/resolve
+
+wheel: $(VENV)/.installed-dev  ## build the wheel into dist/
+	$(PY) -m pip wheel --no-deps --wheel-dir dist .
+
+clean:  ## remove caches and build products (keeps .venv, runs and videos)
+	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- The environment. Stamp files: installing runs again only when one of these two files changes. ---
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is missing or older than 3.11; name another: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# A torch that is there already and satisfies the range is kept: its pin is taken out.
+define install
+	@if $(PY) -c 'import re, importlib.metadata as m; v = re.findall(r"\d+", m.version("torch")); exit(not (2, 10) <= (int(v[0]), int(v[1])) < (3, 0))' 2>/dev/null; \
+	then grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt; \
+	else cp constraints.txt $(VENV)/constraints.txt; fi
+	$(PY) -m pip install --quiet --constraint $(VENV)/constraints.txt $(PIP_ARGS) --editable '$(1)'
+endef
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(PY)
+	$(call install,.[dev])
+	@touch $(VENV)/.installed $@

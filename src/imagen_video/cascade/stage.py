@@ -1,0 +1,295 @@
+"""Sampling one stage: noise in, video out, whole or in tiles (paper, sections 2.3 and 2.5).
+
+Step-major: every step visits all tiles and updates z in place, so memory is z plus one window. The whole clip
+is the special case of one tile; there is no second code path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from imagen_video.cascade.conditioning import condition_on
+from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.tiling import Span, TilePlan, whole
+from imagen_video.diffusion.guidance import ConstantGuidance, GuidanceSchedule, OscillatingGuidance, guided_prediction
+from imagen_video.diffusion.noise import video_noise
+from imagen_video.diffusion.parameterization import x_from_v
+from imagen_video.diffusion.samplers import AncestralSampler, DDIMSampler, FewStepSampler, Sampler, logsnr_at
+from imagen_video.diffusion.thresholding import DynamicThreshold, StaticThreshold, StreamedPercentile, Threshold
+from imagen_video.errors import InputError
+from imagen_video.models.conditions import Conditions
+from imagen_video.text.base import TextEmbedding
+
+OnStep = Callable[[int, int], None]
+"""Called with the number of finished parts of a stage and of all its parts (steps times tiles)."""
+OnFrames = Callable[[int, Tensor], None]
+"""Called in order with the first index and the finished frames `(b, n, c, h, w)` during the last step."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageInput:
+    """What a stage is asked to make."""
+
+    seeds: Sequence[int]
+    """One a sample: the sample's noise depends on nothing else."""
+    clip: Clip
+    """Output shape."""
+    text: TextEmbedding | None = None
+    """Prompts."""
+    negative: TextEmbedding | None = None
+    """What guidance pushes away from; None = the null text."""
+    low_res: Tensor | None = None
+    """Video of the stage before, `(b, f', c, h', w')` in [-1, 1]."""
+    given_frames: Tensor | None = None
+    """Clean frames, `(b, f, c, h, w)`."""
+    given_mask: Tensor | None = None
+    """True at given frames, `(b, f)`."""
+    class_id: Tensor | None = None
+    """Class ids, `(b,)`."""
+    vector: Tensor | None = None
+    """Numeric conditions, `(b, d)`."""
+
+
+@torch.no_grad()
+def sample_stage(
+    stage: StageSpec,
+    network: nn.Module,
+    request: StageInput,
+    sampling: SamplingSpec | None = None,
+    *,
+    tiles: TilePlan | None = None,
+    bf16: bool = False,
+    on_step: OnStep | None = None,
+    on_frames: OnFrames | None = None,
+) -> Tensor:
+    """Sample a stage.
+
+    Args:
+        stage: its spec.
+        network: its network, in eval mode, on the device to use.
+        request: what to make.
+        sampling: settings; the stage's own if None.
+        tiles: how to cut the output; whole if None.
+        bf16: run the network under bf16 autocast.
+        on_step: progress.
+        on_frames: receives finished frames while the last step goes on.
+
+    Returns:
+        Video `(b, f, c, h, w)` in [-1, 1], float32, on the network's device.
+    """
+    run = _StageRun(stage, network, request, sampling or stage.sampling, tiles or whole(request.clip), bf16)
+    return run.sample(on_step, on_frames)
+
+
+class _StageRun:
+    """The state of one sampling: z and the rules that update it."""
+
+    def __init__(
+        self,
+        stage: StageSpec,
+        network: nn.Module,
+        request: StageInput,
+        sampling: SamplingSpec,
+        tiles: TilePlan,
+        bf16: bool,
+    ) -> None:
+        if (request.low_res is None) != (stage.kind == "base"):
+            raise InputError(
+                f"stage {stage.name!r}",
+                "no low-resolution video" if request.low_res is None else "a low-resolution video",
+                "one exactly for super-resolution stages",
+                "give the previous stage's output",
+            )
+        self.stage, self.network, self.request, self.sampling, self.tiles = stage, network, request, sampling, tiles
+        self.device = next(network.parameters()).device
+        self.bf16 = bf16
+        self.sampler = make_sampler(sampling)
+        self.guidance = make_guidance(sampling)
+        self.threshold = make_threshold(sampling)
+        self.num_steps = sampling.steps
+        clip = request.clip
+        self.frame_shape = (stage.unet.channels, clip.height, clip.width)
+        self.conditions, self.with_null = self._static_conditions()
+
+    def sample(self, on_step: OnStep | None, on_frames: OnFrames | None) -> Tensor:
+        """Run all steps."""
+        z = self._noise("initial", 0, range(self.request.clip.frames))
+        total, done = self.num_steps * len(self.tiles), 0
+        for step, t in enumerate(self.sampler.times(self.num_steps)):
+            weight = self.guidance.weight(step, self.num_steps)
+            scale = self._scale(z, t, weight)
+            for frames, window, conditions in self._frame_windows(z):
+                for rows, columns in self._plane():
+                    tile = window[..., rows.window, columns.window]
+                    x_hat = self._denoise(tile, t, weight, _cut(conditions, rows, columns))
+                    inner = (slice(None), frames.inner, slice(None), rows.inner, columns.inner)
+                    made = (slice(None), frames.made, slice(None), rows.made, columns.made)
+                    noise = self._step_noise(step, frames)
+                    z[made] = self.sampler.update(
+                        tile[inner],
+                        self.threshold.apply(x_hat[inner], scale),
+                        step,
+                        self.num_steps,
+                        None if noise is None else noise[..., rows.made, columns.made],
+                    )
+                    done += 1
+                    if on_step is not None:
+                        on_step(done, total)
+                if on_frames is not None and step == self.num_steps - 1:
+                    on_frames(frames.start, z[:, frames.made])
+        return z
+
+    def _frame_windows(self, z: Tensor):  # noqa: ANN202
+        """Yield each span of frames with z as it was before this step, and its conditions.
+
+        z is updated in place, so the frames that the next window looks back on are kept.
+        """
+        kept: Tensor | None = None
+        spans = self.tiles.frames
+        for index, frames in enumerate(spans):
+            window = z[:, frames.window]
+            if len(self.tiles) > 1:
+                window = window.clone()
+                if kept is not None:
+                    window[:, : kept.shape[1]] = kept
+                if index + 1 < len(spans):
+                    kept = window[:, spans[index + 1].low - frames.low : frames.stop - frames.low].clone()
+            yield frames, window, self._window_conditions(frames)
+
+    def _plane(self) -> list[tuple[Span, Span]]:
+        return [(rows, columns) for rows in self.tiles.rows for columns in self.tiles.columns]
+
+    def _denoise(self, z: Tensor, t: float, weight: float, conditions: Conditions) -> Tensor:
+        """Predict x from z, with guidance in one batched call."""
+
+        def predict(z: Tensor, logsnr: Tensor, conditional: Tensor) -> Tensor:
+            guided = conditional.shape[0] > len(self.request.seeds)
+            told = self._merge(conditions) if guided else conditions
+            with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+                return self.network(z, logsnr, told)
+
+        logsnr = logsnr_at(t, z)
+        v = guided_prediction(predict, weight)(z, logsnr)
+        return x_from_v(z, v.to(z.dtype), logsnr)
+
+    def _merge(self, conditions: Conditions) -> Conditions:
+        """Conditions of the doubled batch: the prompt's, then the null or negative ones."""
+        return conditions.twice().replace(
+            text_states=self.with_null.text_states,
+            text_mask=self.with_null.text_mask,
+            class_id=self.with_null.class_id,
+            vector=self.with_null.vector,
+        )
+
+    def _static_conditions(self) -> tuple[Conditions, Conditions]:
+        """Text, class and vector: for the prompt alone, and for prompt and null together."""
+        request = self.request
+        batch = len(request.seeds)
+        dropped = torch.cat([torch.zeros(batch, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)])
+        text = request.text
+        plain = Conditions(
+            text_states=None if text is None else text.states,
+            text_mask=None if text is None else text.mask,
+            class_id=request.class_id,
+            vector=request.vector,
+        )
+        both = plain.twice().drop(dropped)
+        if text is not None and request.negative is not None:
+            joined = TextEmbedding.concat([text, request.negative])
+            both = both.replace(text_states=joined.states, text_mask=joined.mask)
+        return plain.map(self._move), both.map(self._move)
+
+    def _window_conditions(self, frames: Span) -> Conditions:
+        """Conditions of a window of frames over the whole plane."""
+        request, conditions = self.request, self.conditions
+        where = range(frames.low, frames.high)
+        if request.low_res is not None:
+            conditions = conditions.replace(
+                low_res=self._low_res_window(where),
+                low_res_logsnr=torch.full((len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device),
+            )
+        if request.given_frames is not None and request.given_mask is not None:
+            conditions = conditions.replace(
+                given_frames=self._move(request.given_frames[:, frames.window]),
+                given_mask=self._move(request.given_mask[:, frames.window]),
+            )
+        if self.stage.unet.frame_rate:
+            rate = torch.full((len(request.seeds),), request.clip.fps, device=self.device)
+            conditions = conditions.replace(frame_rate=rate)
+        return conditions
+
+    def _low_res_window(self, frames: range) -> Tensor:
+        """Upsampled, noised input of some frames, made one frame at a time: a whole window would need it four times."""
+        request = self.request
+        assert request.low_res is not None
+        low_res = request.low_res.to(self.device)
+        level = torch.full((len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device)
+        window = torch.empty(len(request.seeds), len(frames), *self.frame_shape, device=self.device)
+        for index, frame in enumerate(frames):
+            one = range(frame, frame + 1)
+            noise = self._noise("augmentation", 0, one)
+            made = condition_on(
+                Conditions(), low_res, noise, level,
+                fill=self.stage.temporal_fill, clip_frames=request.clip.frames, frames=one,
+            )
+            assert made.low_res is not None
+            window[:, index] = made.low_res[:, 0]
+        return window
+
+    def _scale(self, z: Tensor, t: float, weight: float) -> Tensor | None:
+        """The whole video's dynamic threshold, from a pass over the tiles; None where a tile knows it alone."""
+        if not isinstance(self.threshold, DynamicThreshold) or len(self.tiles) == 1:
+            return None
+        seen = StreamedPercentile(z.shape[0], device=z.device)
+        for frames, window, conditions in self._frame_windows(z):
+            for rows, columns in self._plane():
+                tile = window[..., rows.window, columns.window]
+                x_hat = self._denoise(tile, t, weight, _cut(conditions, rows, columns))
+                seen.add(x_hat[:, frames.inner, :, rows.inner, columns.inner])
+        return seen.value(self.threshold.percentile).clamp(min=1)
+
+    def _noise(self, purpose: Any, step: int, frames: range) -> Tensor:
+        return self._move(video_noise(self.request.seeds, self.stage.name, purpose, step, frames, self.frame_shape))
+
+    def _step_noise(self, step: int, frames: Span) -> Tensor | None:
+        """Noise of the frames a span makes. Drawn anew for every tile of the plane: only stochastic samplers pay."""
+        if not self.sampler.needs_noise(step, self.num_steps):
+            return None
+        return self._noise("step", step, range(frames.start, frames.stop))
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.device)
+
+
+def make_sampler(sampling: SamplingSpec) -> Sampler:
+    """Build the step rule that a spec names."""
+    if sampling.sampler == "ancestral":
+        return AncestralSampler(gamma=sampling.gamma)
+    return DDIMSampler() if sampling.sampler == "ddim" else FewStepSampler()
+
+
+def make_guidance(sampling: SamplingSpec) -> GuidanceSchedule:
+    """Build the guidance schedule that a spec names."""
+    if sampling.guidance == "oscillating":
+        return OscillatingGuidance(high=sampling.guidance_weight, low=sampling.guidance_low)
+    return ConstantGuidance(sampling.guidance_weight)
+
+
+def make_threshold(sampling: SamplingSpec) -> Threshold:
+    """Build the threshold that a spec names."""
+    return StaticThreshold() if sampling.threshold == "static" else DynamicThreshold(percentile=sampling.percentile)
+
+
+def _cut(conditions: Conditions, rows: Span, columns: Span) -> Conditions:
+    """Cut the videos among the conditions to a part of the plane."""
+
+    def cut(video: Tensor | None) -> Tensor | None:
+        return None if video is None else video[..., rows.window, columns.window]
+
+    return conditions.replace(low_res=cut(conditions.low_res), given_frames=cut(conditions.given_frames))

@@ -1,0 +1,75 @@
+"""Finished stages on disk, so that a stopped generation goes on where it was.
+
+    WORK/request.json          what was asked for: another request never picks these files up
+         STAGE.safetensors     the stage's output, float32, written beside and renamed
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imagen_video.errors import InputError
+from imagen_video.media.atomic import replacing
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkFolder:
+    """The folder of one request."""
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path, request: dict[str, Any]) -> WorkFolder:
+        """Make the folder, or go on with the one of the same request.
+
+        Raises:
+            InputError: if the folder belongs to another request.
+        """
+        file = path / "request.json"
+        wanted = json.loads(json.dumps(request))
+        if file.is_file():
+            try:
+                found = json.loads(file.read_text(encoding="utf-8"))
+            except ValueError:
+                found = None
+            if found != wanted:
+                differing = sorted(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
+                raise InputError(
+                    str(path), f"the work of another request (differs in {differing})", "the same request",
+                    "give the same options, or remove the folder",
+                )
+        else:
+            with replacing(file) as temporary:
+                temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        return cls(path)
+
+    def load(self, stage: str) -> torch.Tensor | None:
+        """Return a finished stage's output `(b, f, c, h, w)`; None if it is not there or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(self.path / f"{stage}.safetensors")["video"]
+        except (OSError, SafetensorError, KeyError):
+            return None
+
+    def save(self, stage: str, video: torch.Tensor) -> None:
+        """Write a finished stage's output.
+
+        Raises:
+            ResourceError: if the disk is full.
+        """
+        from safetensors.torch import save_file
+
+        with replacing(self.path / f"{stage}.safetensors") as temporary:
+            save_file({"video": video.detach().to("cpu", torch.float32).contiguous()}, temporary)
+
+    def remove(self) -> None:
+        """Delete the folder after the request is done."""
+        shutil.rmtree(self.path, ignore_errors=True)

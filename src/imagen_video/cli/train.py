@@ -1,0 +1,106 @@
+"""`imagen-video train`: train one stage of a cascade, or go on with a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from imagen_video.errors import InputError
+from imagen_video.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from imagen_video.cascade.spec import CascadeSpec
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train one stage; interrupt it at any time and give the same command to go on."""
+
+    stage: str
+    """Stage to train: base, tsr1, ssr1, ..."""
+    run_dir: Path
+    """Folder of the run: logs, checkpoints, samples. A run found there is resumed."""
+    preset: str = "emoji"
+    """Cascade to train a stage of."""
+    corpus: Path = Path("build/corpus")
+    """Sprite store, made by `imagen-video corpus build`."""
+    init_from: Path | None = None
+    """Bundle whose weights of this stage the run starts from."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of scenes to train on; all by default."""
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
+    """How the run proceeds."""
+
+
+def run(argv: list[str]) -> int:
+    """Parse the words after `train` and train."""
+    options = tyro.cli(TrainOptions, args=argv, prog="imagen-video train", description=TrainOptions.__doc__)
+    train_stage(options)
+    return 0
+
+
+def train_stage(options: TrainOptions) -> None:
+    """Build the network, the data and the objective of a stage, and run the loop.
+
+    Raises:
+        InputError: for an unknown preset or stage, or a corpus that is not there.
+    """
+    import torch
+
+    from imagen_video.corpus.scenes import SceneSource
+    from imagen_video.corpus.sprites import SpriteStore
+    from imagen_video.data.scene_clips import Prefetched, SceneBatches
+    from imagen_video.models.unet import VideoUNet
+    from imagen_video.presets import preset
+    from imagen_video.training.loop import train
+    from imagen_video.training.objective import StageObjective
+
+    cascade = preset(options.preset)
+    stage = cascade.stage(options.stage)
+    config = options.config
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(config.seed)
+    network = VideoUNet(stage.unet)
+    network.gradient_checkpointing = config.gradient_checkpointing
+    if options.init_from is not None:
+        _load_weights(network, options.init_from, stage.name)
+    network.to(device)
+    source = SceneSource(
+        SpriteStore.open(options.corpus), seed=config.seed, split="train", kinds=options.kinds or None
+    )
+    batches = SceneBatches.of(
+        cascade, stage.name, source,
+        clips=config.clips, images=config.images, image_fraction=config.image_fraction, seed=config.seed,
+    )
+    objective = StageObjective(
+        stage=stage, source=cascade.input_of(stage.name), encoder=_encoder(cascade),
+        text_dropout=config.text_dropout, device=device,
+    )
+    print(  # noqa: T201
+        f"training {cascade.name}/{stage.name} ({sum(p.numel() for p in network.parameters()) / 1e6:.2f}M parameters) "
+        f"on {device} in {options.run_dir}",
+        file=sys.stderr,
+    )
+    train(
+        network, objective, Prefetched(batches), config, options.run_dir,
+        meta={"cascade": cascade.name, "stage": dataclasses.asdict(stage)},
+    )
+
+
+def _encoder(cascade: CascadeSpec):  # noqa: ANN202
+    from imagen_video.text.cache import CachedEncoder
+    from imagen_video.text.encoders import build_text_encoder
+
+    if cascade.text_encoder is None:
+        raise InputError("preset", f"{cascade.name} without text", "a text cascade", "use a preset with a text encoder")
+    return CachedEncoder(build_text_encoder(cascade.text_encoder))
+
+
+def _load_weights(network, bundle: Path, stage: str) -> None:  # noqa: ANN001
+    from imagen_video.cascade.bundle import Bundle
+
+    network.load_state_dict(Bundle.open(bundle).network(stage).state_dict())

@@ -1,0 +1,1 @@
+"""The one network of the cascade, `VideoUNet`, built from a spec (paper, section 2.4)."""

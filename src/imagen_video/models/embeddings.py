@@ -1,0 +1,154 @@
+"""Scalars and text become one conditioning vector per frame (paper.md 2.2, 3.2, 3.3).
+
+    u = arctan(exp(-logsnr / 2)) / (pi / 2)     roughly t in [0, 1] (Salimans & Ho 2022, released
+    code)
+
+The vector is the sum of the embeddings of the noise level, the augmentation level, pooled text,
+class, numeric vector, frame rate and guidance weight, whichever the spec names.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from imagen_video.models.conditions import Conditions
+from imagen_video.models.spec import UNetSpec
+
+
+def noise_level(logsnr: Tensor) -> Tensor:
+    """Map log SNR to the bounded noise level u in [0, 1], 1 = pure noise."""
+    return torch.atan(torch.exp(-logsnr.clamp(-20.0, 20.0) / 2)) / (math.pi / 2)
+
+
+def sinusoidal(values: Tensor, width: int, max_period: float = 10_000.0) -> Tensor:
+    """Embed scalars `(...)` as sines and cosines `(..., width)` of geometric frequencies."""
+    half = width // 2
+    exponents = torch.arange(half, device=values.device, dtype=torch.float32) / half
+    angles = values.float()[..., None] * torch.exp(-math.log(max_period) * exponents)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).to(values.dtype)
+
+
+class ScalarEmbedding(nn.Module):
+    """Sinusoidal features of a scalar, then a two-layer MLP with swish."""
+
+    def __init__(self, width: int, scale: float) -> None:
+        """Build the MLP; `scale` maps the scalar's range to about 0..1000."""
+        super().__init__()
+        self.scale = scale
+        self.features = min(256, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(self.features, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Embed `(...)` as `(..., width)`."""
+        features = sinusoidal(values * self.scale, self.features)
+        return self.mlp(features.to(self.mlp[0].weight.dtype))
+
+
+class TextPooling(nn.Module):
+    """Attention pooling of text tokens with one learned query (Imagen, appendix F)."""
+
+    def __init__(self, text_width: int, width: int) -> None:
+        """Build the query, the value projection and the output layer."""
+        super().__init__()
+        self.norm = nn.LayerNorm(text_width)
+        self.key = nn.Linear(text_width, 1)
+        self.value = nn.Linear(text_width, width)
+        self.out = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """Pool `(..., l, w)` under `(..., l)` to `(..., width)`; every row needs one True."""
+        states = self.norm(states)
+        scores = self.key(states).squeeze(-1).float().masked_fill(~mask, float("-inf"))
+        weights = scores.softmax(dim=-1).to(states.dtype)
+        return self.out(torch.einsum("...l,...lw->...w", weights, self.value(states)))
+
+
+class TextContext(nn.Module):
+    """Text tokens as the network sees them: a learned null token in front, padding erased.
+
+    The null token makes attention well defined when every token is masked (the unconditional
+    branch), and erasing padded states makes the output independent of padding even where they hold
+    garbage.
+    """
+
+    def __init__(self, text_width: int) -> None:
+        """Create the learned null token."""
+        super().__init__()
+        self.null_token = nn.Parameter(torch.zeros(text_width))
+
+    def forward(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states `(b, f or 1, 1 + l, w)` and mask `(b, f or 1, 1 + l)`."""
+        if states.ndim == 3:
+            states, mask = states[:, None], mask[:, None]
+        states = torch.where(
+            mask[..., None], states, torch.zeros((), dtype=states.dtype, device=states.device)
+        )
+        null = self.null_token.to(states.dtype).expand(*states.shape[:2], 1, -1)
+        present = torch.ones_like(mask[..., :1])
+        return torch.cat([null, states], dim=2), torch.cat([present, mask], dim=2)
+
+
+class ConditionEmbedding(nn.Module):
+    """The sum of all scalar, pooled and label embeddings, `(b, f or 1, width)`."""
+
+    def __init__(self, spec: UNetSpec) -> None:
+        """Build one embedding for each condition that the spec names."""
+        super().__init__()
+        width = spec.embedding_width
+        self.spec = spec
+        self.noise_level = ScalarEmbedding(width, 1000.0)
+        self.low_res_level = ScalarEmbedding(width, 1000.0) if spec.low_res else None
+        self.text_pooling = (
+            TextPooling(spec.text_width, width) if spec.text_width is not None else None
+        )
+        # one more row for "no class"; id -1 reads the last row
+        self.class_table = (
+            nn.Embedding(spec.num_classes + 1, width) if spec.num_classes is not None else None
+        )
+        self.vector = (
+            nn.Sequential(
+                nn.Linear(2 * spec.vector_width, width), nn.SiLU(), nn.Linear(width, width)
+            )
+            if spec.vector_width is not None
+            else None
+        )
+        self.frame_rate = ScalarEmbedding(width, 20.0) if spec.frame_rate else None
+        self.guidance_weight = ScalarEmbedding(width, 50.0) if spec.guidance_weight else None
+        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
+
+    def forward(
+        self, logsnr: Tensor, conditions: Conditions, text: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Embed log SNR `(b,)` or `(b, f)` and the conditions."""
+        total = self.noise_level(_per_frame(noise_level(logsnr)))
+        if self.low_res_level is not None and conditions.low_res_logsnr is not None:
+            total = total + self.low_res_level(_per_frame(noise_level(conditions.low_res_logsnr)))
+        if self.text_pooling is not None and text is not None:
+            total = total + self.text_pooling(*text)
+        if self.class_table is not None and conditions.class_id is not None:
+            ids = _per_frame(conditions.class_id)
+            rows = self.class_table.num_embeddings
+            total = total + self.class_table(torch.where(ids < 0, rows - 1, ids))
+        if self.vector is not None and conditions.vector is not None:
+            vector = (
+                conditions.vector if conditions.vector.ndim == 3 else conditions.vector[:, None]
+            )
+            known = ~vector.isnan()
+            total = total + self.vector(
+                torch.cat([torch.nan_to_num(vector), known.to(vector.dtype)], dim=-1)
+            )
+        if self.frame_rate is not None and conditions.frame_rate is not None:
+            total = total + self.frame_rate(_per_frame(conditions.frame_rate))
+        if self.guidance_weight is not None and conditions.guidance_weight is not None:
+            total = total + self.guidance_weight(_per_frame(conditions.guidance_weight))
+        return functional.silu(self.mlp(total))
+
+
+def _per_frame(values: Tensor) -> Tensor:
+    return values if values.ndim == 2 else values[:, None]

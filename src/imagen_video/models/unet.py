@@ -1,0 +1,213 @@
+"""`VideoUNet`: one network for the base and all super-resolution stages (paper, Fig. 7).
+
+    input    z, the low-res video, given frames and their mask, concatenated on channels
+    levels   strided convolution, blocks, skip ... skip / sqrt(2), blocks, upsampling convolution
+    output   v = alpha eps - sigma x, the same shape as z
+
+It knows no schedule, no guidance, no dtype policy and no device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from imagen_video.errors import InputError
+from imagen_video.models.blocks import SpaceTimeBlock
+from imagen_video.models.conditions import Conditions
+from imagen_video.models.embeddings import ConditionEmbedding, TextContext
+from imagen_video.models.layers import (
+    Downsample,
+    Upsample,
+    from_patches,
+    make_norm,
+    to_patches,
+    zero_init,
+)
+from imagen_video.models.spec import UNetSpec
+
+
+class VideoUNet(nn.Module):
+    """Predicts v from a noisy video, its log SNR and the conditions of its spec."""
+
+    def __init__(self, spec: UNetSpec) -> None:
+        """Build the network; weights are random, residual branches and the output are zero."""
+        super().__init__()
+        self.spec = spec
+        self.gradient_checkpointing = False
+        """Recompute blocks in the backward pass instead of keeping their activations."""
+        self.text_context = TextContext(spec.text_width) if spec.text_width is not None else None
+        self.embedding = ConditionEmbedding(spec)
+        pixels = spec.patch_size**2
+        inputs = spec.channels * (1 + int(spec.low_res) + int(spec.given_frames)) + int(
+            spec.given_frames
+        )
+        widths = [level.channels for level in spec.levels]
+        self.input = nn.Conv2d(inputs * pixels, widths[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        self.downsample = nn.ModuleList()
+        self.up = nn.ModuleList()
+        self.upsample = nn.ModuleList()
+        for depth, level in enumerate(spec.levels):
+            if depth:
+                self.downsample.append(Downsample(widths[depth - 1], widths[depth]))
+            self.down.append(self._blocks([widths[depth]] * level.num_blocks, depth))
+        for depth in reversed(range(len(widths) - 1)):
+            self.upsample.append(Upsample(widths[depth + 1], widths[depth]))
+            first = [2 * widths[depth]]  # joined with the skip
+            rest = [widths[depth]] * (spec.levels[depth].num_blocks - 1)
+            self.up.append(self._blocks(first + rest, depth))
+        self.output_norm = make_norm(spec.levels[0].norm, widths[0])
+        self.output = zero_init(nn.Conv2d(widths[0], spec.channels * pixels, 3, padding=1))
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def _blocks(self, channels_in: list[int], depth: int) -> nn.ModuleList:
+        level = self.spec.levels[depth]
+        return nn.ModuleList(SpaceTimeBlock(channels, level, self.spec) for channels in channels_in)
+
+    def forward(self, z: Tensor, logsnr: Tensor, conditions: Conditions) -> Tensor:
+        """Predict v.
+
+        Args:
+            z: noisy video, `(b, f, c, h, w)`.
+            logsnr: log SNR, `(b,)` or `(b, f)`.
+            conditions: what the spec names; a missing text is the null text.
+
+        Returns:
+            v, `(b, f, c, h, w)`.
+
+        Raises:
+            InputError: if the shape of z or a condition does not fit the spec.
+        """
+        batch, num_frames, channels, height, width = self._check(z, conditions)
+        # noise level and outer products stay in the weights' dtype outside autocast
+        dtype = z.dtype
+        is_image = conditions.is_image if num_frames > 1 else None
+        text = self._text(conditions, batch, dtype, z.device)
+        embedding = self.embedding(logsnr.to(dtype), conditions, text)
+        x = torch.cat(self._inputs(z, conditions), dim=2).flatten(0, 1)
+        x = self.input(to_patches(x, self.spec.patch_size))
+        skips: list[Tensor] = []
+        for depth, blocks in enumerate(self.down):
+            if depth:
+                skips.append(x)
+                x = self.downsample[depth - 1](x)
+            x = self._run(blocks, x, embedding, text, num_frames, is_image)
+        for blocks, upsample in zip(self.up, self.upsample, strict=True):
+            x = torch.cat([upsample(x), skips.pop() / math.sqrt(2)], dim=1)
+            x = self._run(blocks, x, embedding, text, num_frames, is_image)
+        x = self.output(functional.silu(self.output_norm(x)))
+        x = (
+            from_patches(x, self.spec.patch_size)
+            .reshape(batch, num_frames, channels, height, width)
+            .to(dtype)
+        )
+        return self._as_v(x, z, logsnr, conditions)
+
+    def _run(
+        self,
+        blocks: nn.Module,
+        x: Tensor,
+        embedding: Tensor,
+        text: tuple[Tensor, Tensor] | None,
+        num_frames: int,
+        is_image: Tensor | None,
+    ) -> Tensor:
+        assert isinstance(blocks, nn.ModuleList)
+        for block in blocks:
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, embedding, text, num_frames, is_image, use_reentrant=False)
+            else:
+                x = block(x, embedding, text, num_frames, is_image)
+        return x
+
+    def _inputs(self, z: Tensor, conditions: Conditions) -> list[Tensor]:
+        parts = [z]
+        if self.spec.low_res:
+            assert conditions.low_res is not None
+            parts.append(conditions.low_res.to(z.dtype))
+        if self.spec.given_frames:
+            batch, num_frames, channels, height, width = z.shape
+            if conditions.given_frames is None or conditions.given_mask is None:
+                parts.append(z.new_zeros(batch, num_frames, channels + 1, height, width))
+            else:
+                mask = conditions.given_mask[:, :, None, None, None]
+                given = torch.where(mask, conditions.given_frames.to(z.dtype), z.new_zeros(()))
+                parts += [given, mask.to(z.dtype).expand(batch, num_frames, 1, height, width)]
+        return parts
+
+    def _text(
+        self, conditions: Conditions, batch: int, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor] | None:
+        if self.text_context is None:
+            return None
+        states, mask = conditions.text_states, conditions.text_mask
+        if states is None or mask is None:
+            states = torch.zeros(
+                batch, 1, self.text_context.null_token.shape[0], dtype=dtype, device=device
+            )
+            mask = torch.zeros(batch, 1, dtype=torch.bool, device=device)
+        return self.text_context(states.to(dtype), mask)
+
+    def _as_v(self, output: Tensor, z: Tensor, logsnr: Tensor, conditions: Conditions) -> Tensor:
+        """Turn the raw output into v; see `UNetSpec.residual_std` (the identity without it).
+
+        With a prior x ~ N(m, s^2), m = alpha' y from the augmented low-res video y and s^2 =
+        alpha'^2 std^2 + sigma'^2, the posterior of x given z = alpha x + sigma eps has, for D =
+        sigma^2 + alpha^2 s^2, mean (sigma^2 m + alpha s^2 z) / D and variance sigma^2 s^2 / D. In
+        v:
+
+            v = sigma (alpha (1 - s^2) z - m) / D - s / sqrt(D) * output
+
+        At alpha' = 0 this is s = 1, m = 0, D = 1: plain v-prediction up to sign.
+        """
+        if self.spec.residual_std is None:
+            return output
+        assert conditions.low_res is not None
+        alpha2, sigma2 = _alpha_sigma_squared(logsnr, z)
+        if conditions.low_res_logsnr is None:
+            alpha2_aug, sigma2_aug = torch.ones_like(alpha2), torch.zeros_like(sigma2)
+        else:
+            alpha2_aug, sigma2_aug = _alpha_sigma_squared(conditions.low_res_logsnr, z)
+        s2 = alpha2_aug * self.spec.residual_std**2 + sigma2_aug
+        total = sigma2 + alpha2 * s2
+        gain_z = (sigma2 * alpha2).sqrt() * (1 - s2) / total
+        gain_low_res = (sigma2 * alpha2_aug).sqrt() / total
+        gain_output = (s2 / total).sqrt()
+        return gain_z * z - gain_low_res * conditions.low_res.to(z.dtype) - gain_output * output
+
+    def _check(self, z: Tensor, conditions: Conditions) -> tuple[int, int, int, int, int]:
+        if z.ndim != 5 or z.shape[2] != self.spec.channels:
+            raise InputError(
+                "VideoUNet",
+                f"a tensor of shape {tuple(z.shape)}",
+                f"(b, f, {self.spec.channels}, h, w)",
+                "reorder axes",
+            )
+        batch, num_frames, channels, height, width = z.shape
+        self.spec.check_size("VideoUNet", height, width)
+        if self.spec.low_res and (
+            conditions.low_res is None or conditions.low_res.shape != z.shape
+        ):
+            got = (
+                "none" if conditions.low_res is None else f"shape {tuple(conditions.low_res.shape)}"
+            )
+            raise InputError(
+                "Conditions.low_res",
+                got,
+                f"the upsampled video, {tuple(z.shape)}",
+                "upsample it first",
+            )
+        return batch, num_frames, channels, height, width
+
+
+def _alpha_sigma_squared(logsnr: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
+    """Variance-preserving alpha^2 and sigma^2, `(b, f or 1, 1, 1, 1)`."""
+    logsnr = (logsnr if logsnr.ndim == 2 else logsnr[:, None])[:, :, None, None, None].to(
+        video.dtype
+    )
+    return logsnr.sigmoid(), (-logsnr).sigmoid()

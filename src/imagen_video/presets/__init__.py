@@ -1,0 +1,24 @@
+"""Named cascades. A preset is a function that returns a `CascadeSpec`; a new one is a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imagen_video.cascade.spec import CascadeSpec
+from imagen_video.errors import InputError
+from imagen_video.presets.emoji import emoji
+
+PRESETS: dict[str, Callable[[], CascadeSpec]] = {
+    "emoji": emoji,
+}
+
+
+def preset(name: str) -> CascadeSpec:
+    """Build a named cascade.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if name not in PRESETS:
+        raise InputError("preset", repr(name), f"one of {sorted(PRESETS)}", "choose one of them")
+    return PRESETS[name]()
