@@ -161,15 +161,17 @@ def _candidates(unet: UNetSpec, clip: Clip) -> list[TilePlan]:
     plans = [whole(clip)]
     if not unet.tileable:
         return plans
-    for frames in _halvings(clip.frames, 1):
-        for height in _halvings(clip.height, unet.stride):
-            for width in _halvings(clip.width, unet.stride):
-                if min(height, width) * 4 >= max(height, width) and (frames, height, width) != (
-                    clip.frames,
-                    clip.height,
-                    clip.width,
-                ):
-                    plans.append(tile_plan(unet, clip, frames, height, width))
+    sizes = itertools.product(
+        _halvings(clip.frames, 1),
+        _halvings(clip.height, unet.stride),
+        _halvings(clip.width, unet.stride),
+    )
+    plans.extend(
+        tile_plan(unet, clip, frames, height, width)
+        for frames, height, width in sizes
+        if min(height, width) * 4 >= max(height, width)
+        and (frames, height, width) != (clip.frames, clip.height, clip.width)
+    )
     return plans
 
 

@@ -93,11 +93,11 @@ def train_stage(options: TrainOptions) -> None:
 
 def _encoder(cascade: CascadeSpec):  # noqa: ANN202
     from imagen_video.text.cache import CachedEncoder
-    from imagen_video.text.encoders import build_text_encoder
+    from imagen_video.text.registry import build_text_encoder
 
     if cascade.text_encoder is None:
         raise InputError("preset", f"{cascade.name} without text", "a text cascade", "use a preset with a text encoder")
-    return CachedEncoder(build_text_encoder(cascade.text_encoder))
+    return CachedEncoder(build_text_encoder(dict(cascade.text_encoder)))
 
 
 def _load_weights(network, bundle: Path, stage: str) -> None:  # noqa: ANN001

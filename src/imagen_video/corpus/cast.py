@@ -104,12 +104,13 @@ def _names(store: SpriteStore, prefix: str) -> tuple[str, ...]:
 
 def weighted(rng: np.random.Generator, shares: Mapping[str, float]) -> str:
     """Draw a key with probability proportional to its weight."""
+    names = [name for name, share in shares.items() if share > 0]
     left = rng.random() * sum(shares.values())
-    for name, share in shares.items():
-        left -= share
+    for name in names:
+        left -= shares[name]
         if left < 0:
             return name
-    return name
+    return names[-1]  # rounding left a crumb
 
 
 def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from imagen_video.corpus.extra import load
 from imagen_video.corpus.sprites import premultiply
 from imagen_video.errors import DataError
 
@@ -202,8 +203,7 @@ def draw_svg(svg: str, where: str) -> np.ndarray:
     Raises:
         DataError: if it cannot be drawn.
     """
-    import resvg_py
-
+    resvg_py = load("resvg_py")
     try:
         png = bytes(resvg_py.svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE))
     except Exception as error:  # the renderer raises its own kinds of error

@@ -146,7 +146,7 @@ class Motion:
 
 
 MOTIONS: dict[str, Motion] = {
-    "still": Motion(phrases=("staying in place", "staying in the centre", "in the centre")),
+    "still": Motion(phrases=("staying in place", "staying in the centre")),
     "left to right": Motion(
         phrases=(
             "moving from left to right",

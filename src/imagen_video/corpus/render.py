@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from imagen_video.corpus.extra import load
 from imagen_video.corpus.grounds import draw_ground
 from imagen_video.corpus.motions import ASPECT, Pose, pose_at
 from imagen_video.errors import DataError
@@ -74,8 +75,7 @@ def render(
         DataError: if the size is out of range, the crop leaves the frame, or the store lacks a
             sprite.
     """
-    import cv2
-
+    cv2 = load("cv2")
     crop = _checked(height, width, crop)
     factor = oversampling(height)
     top, left, rows, columns = (factor * edge for edge in crop)
@@ -158,8 +158,7 @@ def _paint(
     canvas: np.ndarray, picture: np.ndarray, matrix: np.ndarray, tint: Sequence[int] | None
 ) -> None:
     """Lay a premultiplied picture over the canvas, touching only the rectangle that it covers."""
-    import cv2
-
+    cv2 = load("cv2")
     level = picture.shape[0]
     corners = matrix @ np.array([[0, level, 0, level], [0, 0, level, level], [1, 1, 1, 1]])
     low = np.maximum(np.floor(corners.min(axis=1)) - 1, 0).astype(int)

@@ -59,8 +59,11 @@ class SceneSource:
         if isinstance(kinds, Sequence):
             kinds = {kind: KINDS.get(kind, 0.0) for kind in kinds}
         kinds = dict(KINDS if kinds is None else kinds)
-        if not kinds or not set(kinds) <= set(KINDS) or sum(kinds.values()) <= 0:
+        usable = set(kinds) <= set(KINDS) and min(kinds.values(), default=0) >= 0
+        if not usable or sum(kinds.values()) <= 0:
             raise DataError("kinds", str(kinds), f"some of {', '.join(KINDS)}", "name known kinds")
+        if not 0 <= seed < 2**64:
+            raise DataError("seed", str(seed), "0..2**64-1", "choose another seed")
         self.store = store
         self.seed = seed
         self.split = split

@@ -10,8 +10,8 @@ Source: Imagen (2205.11487), p = 99.5; used by Imagen Video (2210.02303), which 
 `torch.quantile` refuses rows of more than 2^24 values and sorting needs several copies of the
 video. Here the percentile is found by counting: non-negative floats order like their bit patterns
 read as integers, so a histogram of the leading 16 bits finds the bin, and one of the next 16 bits
-inside that bin the exact value, in passes over chunks of the video. Extra memory is some tens of
-MB, whatever the size of the video (and one frame where the layout makes flattening a copy).
+inside that bin the exact value, in passes over chunks of the video. Extra memory is about
+100 MB, whatever the size of the video (and one frame where the layout makes flattening a copy).
 """
 
 from __future__ import annotations

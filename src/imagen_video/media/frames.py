@@ -8,6 +8,7 @@ the model are `f h w 3` uint8 NumPy arrays; inside they are `f c h w`, or `b f c
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,15 +71,16 @@ def to_uint8(video: Float[Tensor, "*lead c h w"]) -> UInt8[np.ndarray, "*lead h 
     flat = video.detach().reshape(-1, channels, height, width)
     frames = np.empty((flat.shape[0], height, width, 3), dtype=np.uint8)
     for index in range(flat.shape[0]):
-        frame = flat[index].to(torch.float32)
-        if not torch.isfinite(frame).all():
+        frame = flat[index].to(torch.float32, copy=True)
+        # NaN passes through both, so the extremes tell; isfinite() takes four times as long.
+        if not all(math.isfinite(extreme) for extreme in torch.aminmax(frame)):
             raise MediaError(
                 f"frame {index} of the video",
                 "NaN or infinite values",
                 "finite values",
                 "the network diverged: try float32 and the default guidance weight",
             )
-        pixels = ((frame + 1.0) * 127.5).clamp(0.0, 255.0).round().to(torch.uint8)
+        pixels = frame.add_(1.0).mul_(127.5).clamp_(0.0, 255.0).round_().to(torch.uint8)
         frames[index] = pixels.movedim(0, -1).expand(height, width, 3).cpu().numpy()
     return frames.reshape(*lead, height, width, 3)
 

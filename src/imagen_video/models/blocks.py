@@ -17,7 +17,7 @@ from imagen_video.models.spec import LevelSpec, UNetSpec
 
 
 class ResidualBlock(nn.Module):
-    """norm, swish, 3x3 convolution, norm, FiLM, swish, 3x3 convolution, plus a shortcut (Imagen)."""
+    """norm, swish, 3x3 convolution, norm, FiLM, swish, 3x3 convolution, and a shortcut (Imagen)."""
 
     def __init__(self, channels_in: int, level: LevelSpec, embedding_width: int) -> None:
         """Build the block from `channels_in` to `level.channels`."""

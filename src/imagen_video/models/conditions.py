@@ -81,7 +81,7 @@ class Conditions:
         return self.map(lambda tensor: torch.cat([tensor, tensor]))
 
     def window(self, frames: slice) -> Conditions:
-        """Cut per-frame conditions to a window of frames; the caller cuts low-res and given frames."""
+        """Cut per-frame conditions to a window of frames; the caller cuts the videos among them."""
         changes: dict[str, Tensor | None] = {}
         for name, frame_ndim in (
             ("text_states", 4),

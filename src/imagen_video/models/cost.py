@@ -44,7 +44,7 @@ def flops(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> i
 
 @functools.lru_cache(maxsize=1024)
 def inference_bytes(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> int:
-    """Predict the peak memory of a forward pass, fp32, no gradients, with inputs, without weights."""
+    """Predict the peak memory of an fp32 forward pass without gradients: inputs, no weights."""
     follower = _LiveBytes()
     with follower:
         _forward(spec, batch, frames, height, width)
@@ -89,17 +89,17 @@ def _on_meta(spec: UNetSpec) -> VideoUNet:
 
 
 def _forward(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> None:
-    shape = (batch, frames, spec.channels, height, width)
-    meta = {"device": "meta"}
-    conditions = Conditions(
-        text_states=torch.empty(batch, TEXT_TOKENS, spec.text_width, **meta)
-        if spec.text_width
-        else None,
-        text_mask=torch.empty(batch, TEXT_TOKENS, dtype=torch.bool, **meta)
-        if spec.text_width
-        else None,
-        low_res=torch.empty(shape, **meta) if spec.low_res else None,
-        low_res_logsnr=torch.empty(batch, **meta) if spec.low_res else None,
-    )
-    with torch.no_grad():
-        _on_meta(spec)(torch.empty(shape, **meta), torch.empty(batch, **meta), conditions)
+    """Run the network once on the meta device, with the conditions that cost something."""
+    network, shape = _on_meta(spec), (batch, frames, spec.channels, height, width)
+    with torch.no_grad(), torch.device("meta"):
+        conditions = Conditions()
+        if spec.text_width is not None:
+            conditions = conditions.replace(
+                text_states=torch.empty(batch, TEXT_TOKENS, spec.text_width),
+                text_mask=torch.empty(batch, TEXT_TOKENS, dtype=torch.bool),
+            )
+        if spec.low_res:
+            conditions = conditions.replace(
+                low_res=torch.empty(shape), low_res_logsnr=torch.empty(batch)
+            )
+        network(torch.empty(shape), torch.empty(batch), conditions)

@@ -47,7 +47,7 @@ class ScalarEmbedding(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """Embed `(...)` as `(..., width)`."""
         features = sinusoidal(values * self.scale, self.features)
-        return self.mlp(features.to(self.mlp[0].weight.dtype))
+        return self.mlp(features.to(next(self.mlp.parameters()).dtype))
 
 
 class TextPooling(nn.Module):

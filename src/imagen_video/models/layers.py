@@ -27,8 +27,9 @@ class PositionRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(n, c, h, w)` over c."""
-        # the mean of squares in fp32: bf16 would lose half of its few digits in the sum
-        inverse = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-6).to(x.dtype)
+        # the mean of squares in at least fp32: bf16 would lose half of its few digits in the sum
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        inverse = torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + 1e-6).to(x.dtype)
         return x * inverse * self.weight.view(1, -1, 1, 1).to(x.dtype)
 
 
@@ -70,7 +71,7 @@ def fold_frames(per_frame: Tensor, num_frames: int) -> Tensor:
 
 
 class Downsample(nn.Module):
-    """Halve height and width by a strided convolution, before a level's blocks (Efficient U-Net)."""
+    """Halve height and width by strided convolution, before a level's blocks (Efficient U-Net)."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         """Build the convolution."""

@@ -7,7 +7,6 @@ frozen values that check themselves when built and round-trip through JSON besid
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -15,6 +14,11 @@ from imagen_video.errors import InputError
 
 Temporal = Literal["attention", "convolution", "none"]
 Norm = Literal["group", "rms"]
+
+MAX_LEVELS = 16
+MAX_BLOCKS = 256
+MAX_WIDTH = 1 << 16
+"""Largest values that a spec may name: guards against hostile files, far beyond real networks."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,20 +40,12 @@ class LevelSpec:
 
     def __post_init__(self) -> None:
         """Refuse a level that cannot be built."""
-        if self.channels < 8 or self.channels % 8:
+        _check_range("LevelSpec.channels", self.channels, 8, MAX_WIDTH)
+        if self.channels % 8:
             raise InputError(
-                "LevelSpec.channels",
-                f"{self.channels}",
-                "a positive multiple of 8",
-                "round it up to one",
+                "LevelSpec.channels", f"{self.channels}", "a multiple of 8", "round it up to one"
             )
-        if self.num_blocks < 1:
-            raise InputError(
-                "LevelSpec.num_blocks",
-                f"{self.num_blocks}",
-                "at least 1",
-                "give every level a block",
-            )
+        _check_range("LevelSpec.num_blocks", self.num_blocks, 1, MAX_BLOCKS)
         _check_choice("LevelSpec.temporal", self.temporal, get_args(Temporal))
         _check_choice("LevelSpec.norm", self.norm, get_args(Norm))
 
@@ -63,11 +59,11 @@ class UNetSpec:
     channels: int = 3
     """Channels of the video: 1 grey, 3 RGB, any other number."""
     patch_size: int = 1
-    """Pixels of a patch side, folded into channels at the input, unfolded at the output; paper: 1."""
+    """Pixels of a patch side, folded into channels at the input, back at the output; paper: 1."""
     embedding_width: int = 256
-    """Width of the conditioning vector (noise level, pooled text, class, ...)."""
+    """Width of the conditioning vector (noise level, pooled text, class, ...); an even number."""
     head_width: int = 64
-    """Channels per attention head (VDM: 64)."""
+    """Channels per attention head (VDM: 64); narrower levels have one head."""
     text_width: int | None = None
     """Width of the text encoder's token states; None for a network that hears no text."""
     num_classes: int | None = None
@@ -94,13 +90,24 @@ class UNetSpec:
 
     def __post_init__(self) -> None:
         """Refuse a spec that cannot be built."""
-        if not self.levels:
-            raise InputError("UNetSpec.levels", "no level", "at least one LevelSpec", "add levels")
+        object.__setattr__(self, "levels", tuple(self.levels))
+        if not 1 <= len(self.levels) <= MAX_LEVELS:
+            raise InputError(
+                "UNetSpec.levels", f"{len(self.levels)}", f"1 to {MAX_LEVELS}", "correct them"
+            )
         for name in ("channels", "patch_size", "embedding_width", "head_width"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"UNetSpec.{name}", f"{getattr(self, name)}", "a positive number", "raise it"
-                )
+            _check_range(f"UNetSpec.{name}", getattr(self, name), 1, MAX_WIDTH)
+        for name in ("text_width", "num_classes", "vector_width"):
+            if getattr(self, name) is not None:
+                _check_range(f"UNetSpec.{name}", getattr(self, name), 1, MAX_WIDTH)
+        if self.embedding_width % 2:
+            raise InputError(
+                "UNetSpec.embedding_width",
+                f"{self.embedding_width}",
+                "an even number, half sines and half cosines",
+                "add one",
+            )
+        self._check_heads()
         if any(level.text_attention for level in self.levels) and self.text_width is None:
             raise InputError(
                 "UNetSpec.text_width",
@@ -116,14 +123,13 @@ class UNetSpec:
                     "low_res=True",
                     "drop residual_std",
                 )
-            if not (math.isfinite(self.residual_std) and 0 < self.residual_std <= 1):
+            if not 0 < self.residual_std <= 1:  # False for NaN too
                 raise InputError(
                     "UNetSpec.residual_std",
                     f"{self.residual_std}",
                     "a value in (0, 1]",
                     "measure it",
                 )
-        object.__setattr__(self, "levels", tuple(self.levels))
 
     @property
     def stride(self) -> int:
@@ -157,6 +163,20 @@ class UNetSpec:
         pixels = reach * self.patch_size
         return -(-pixels // self.stride) * self.stride
 
+    def _check_heads(self) -> None:
+        """Refuse levels whose channels do not split into whole attention heads."""
+        for depth, level in enumerate(self.levels):
+            attends = (
+                level.spatial_attention or level.text_attention or level.temporal == "attention"
+            )
+            if attends and level.channels > self.head_width and level.channels % self.head_width:
+                raise InputError(
+                    f"UNetSpec.levels[{depth}].channels",
+                    f"{level.channels} with attention and head_width {self.head_width}",
+                    f"a multiple of {self.head_width}, or fewer channels than that",
+                    "change channels or head_width",
+                )
+
     def _passes(self, depth: int) -> int:
         """How often the blocks of a level run: down and up, but once at the coarsest."""
         return 1 if depth == len(self.levels) - 1 else 2
@@ -176,22 +196,31 @@ class UNetSpec:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], where: str = "UNetSpec") -> UNetSpec:
-        """Rebuild a spec; unknown or mistyped keys are errors, never ignored."""
-        values = dict(data)
+    def from_json(cls, data: Any, where: str = "UNetSpec") -> UNetSpec:
+        """Rebuild a spec.
+
+        Raises:
+            InputError: on anything unknown, mistyped, missing or inconsistent.
+        """
+        values = checked_fields(cls, data, where, skip=("levels",))
         levels = values.get("levels")
-        if not isinstance(levels, list | tuple) or len(levels) > 16:
+        if not isinstance(levels, list | tuple) or len(levels) > MAX_LEVELS:
             raise InputError(
                 f"{where}.levels",
                 repr(levels)[:80],
-                "a list of at most 16 levels",
+                f"a list of at most {MAX_LEVELS} levels",
                 "rewrite the file",
             )
-        values["levels"] = tuple(
-            LevelSpec(**checked_fields(LevelSpec, level, f"{where}.levels[{i}]"))
-            for i, level in enumerate(levels)
-        )
-        return cls(**checked_fields(cls, values, where, skip=("levels",)))
+        try:
+            values["levels"] = tuple(
+                LevelSpec(**checked_fields(LevelSpec, level, f"{where}.levels[{i}]"))
+                for i, level in enumerate(levels)
+            )
+        except TypeError as error:  # a required key is missing
+            raise InputError(
+                f"{where}.levels", str(error), "every required key", "rewrite the file"
+            ) from error
+        return cls(**values)
 
 
 def checked_fields(cls: type, data: Any, where: str, skip: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -226,6 +255,11 @@ def _is_instance(value: Any, allowed: tuple[type, ...]) -> bool:
     if isinstance(value, int) and float in allowed:
         return True
     return isinstance(value, allowed)
+
+
+def _check_range(where: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(where, f"{value}", f"{low} to {high}", "correct it")
 
 
 def _check_choice(where: str, value: str, choices: tuple[str, ...]) -> None:

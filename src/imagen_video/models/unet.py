@@ -190,19 +190,32 @@ class VideoUNet(nn.Module):
             )
         batch, num_frames, channels, height, width = z.shape
         self.spec.check_size("VideoUNet", height, width)
-        if self.spec.low_res and (
-            conditions.low_res is None or conditions.low_res.shape != z.shape
+        if self.spec.low_res:
+            _check_shape("low_res", conditions.low_res, tuple(z.shape), "upsample it first")
+        if self.spec.given_frames and conditions.given_frames is not None:
+            _check_shape(
+                "given_frames",
+                conditions.given_frames,
+                tuple(z.shape),
+                "put them into a whole clip",
+            )
+        for name, width_expected in (
+            ("text_states", self.spec.text_width),
+            ("vector", self.spec.vector_width),
         ):
-            got = (
-                "none" if conditions.low_res is None else f"shape {tuple(conditions.low_res.shape)}"
-            )
-            raise InputError(
-                "Conditions.low_res",
-                got,
-                f"the upsampled video, {tuple(z.shape)}",
-                "upsample it first",
-            )
+            value = getattr(conditions, name)
+            if value is not None and width_expected is not None:
+                _check_shape(
+                    name, value, (*value.shape[:-1], width_expected), "give what the spec names"
+                )
         return batch, num_frames, channels, height, width
+
+
+def _check_shape(name: str, value: Tensor | None, shape: tuple[int, ...], fix: str) -> None:
+    """Raise `InputError` unless a condition is there and has the shape."""
+    if value is None or tuple(value.shape) != shape:
+        got = "none" if value is None else f"shape {tuple(value.shape)}"
+        raise InputError(f"Conditions.{name}", got, f"shape {shape}", fix)
 
 
 def _alpha_sigma_squared(logsnr: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,16 @@ from collections.abc import Callable
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.errors import InputError
 from imagen_video.presets.emoji import emoji
+from imagen_video.presets.images import imagenet, text_to_image
+from imagen_video.presets.paper import paper
+from imagen_video.presets.tiny import tiny
 
 PRESETS: dict[str, Callable[[], CascadeSpec]] = {
     "emoji": emoji,
+    "imagenet": imagenet,
+    "paper": paper,
+    "text_to_image": text_to_image,
+    "tiny": tiny,
 }
 
 

@@ -10,9 +10,16 @@ from __future__ import annotations
 
 from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
 from imagen_video.models.spec import LevelSpec, UNetSpec
+from imagen_video.text.minilm import PACKAGE, WEIGHTS_SHA256
 
 MINILM_WIDTH = 384
-TEXT_ENCODER = {"encoder": "minilm"}
+TEXT_ENCODER = {
+    "encoder": "minilm",
+    "package": PACKAGE,
+    "weights_sha256": WEIGHTS_SHA256,
+    "width": MINILM_WIDTH,
+    "max_tokens": 64,
+}
 
 
 def emoji() -> CascadeSpec:

@@ -9,6 +9,8 @@ import pytest
 
 from imagen_video.errors import InputError, MediaError
 from imagen_video.media import limits as limits_module
+from imagen_video.media.container import container_frames
+from imagen_video.media.formats import opened
 from imagen_video.media.pictures import write_animation, write_png
 from imagen_video.media.video_io import (
     ReadLimits,
@@ -201,6 +203,39 @@ def test_cut_off_files_are_refused(
     with pytest.raises(MediaError) as caught:
         read_video(path)
     assert_four_parts(caught.value)
+
+
+def test_an_mp4_without_its_last_frame_is_refused_before_decoding(
+    tmp_path: Path, mp4: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    with av.open(str(mp4)) as container:
+        last = max(entry.pos for entry in container.streams.video[0].index_entries)
+    (tmp_path / "c.mp4").write_bytes(mp4.read_bytes()[:last])
+
+    def decoded(*_: object) -> None:
+        raise AssertionError("a frame was decoded")
+
+    monkeypatch.setattr("imagen_video.media.container._rgb", decoded)
+    with pytest.raises(MediaError, match="a file that was cut off"):
+        read_video(tmp_path / "c.mp4")
+
+
+def test_an_avi_that_ends_early_is_refused(tmp_path: Path, clip: np.ndarray) -> None:
+    write_with_pyav(tmp_path / "c.avi", clip, "mjpeg", "yuvj420p")
+    content = (tmp_path / "c.avi").read_bytes()
+    # Behind a whole frame: nothing that is left is damaged.
+    (tmp_path / "c.avi").write_bytes(content[: content.rindex(b"00dc", 0, len(content) // 2)])
+    with pytest.raises(MediaError, match="seconds of video"):
+        read_video(tmp_path / "c.avi")
+
+
+def test_every_decoded_frame_is_held_against_the_limit(mp4: Path) -> None:
+    with opened(mp4) as file:
+        frames = container_frames(file, ReadLimits(max_pixels=959))
+        with pytest.raises(MediaError, match="frames of 40x24"):
+            next(frames)
 
 
 @pytest.mark.parametrize("seed", range(12))

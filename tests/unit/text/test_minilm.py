@@ -80,6 +80,12 @@ def test_a_prompt_of_exactly_the_limit_is_not_cut(minilm: MiniLMEncoder) -> None
     assert minilm.encode(["cat " * 62]).num_tokens == 64
 
 
+def test_the_limit_is_ours_and_not_the_one_in_the_tokenizers_file(minilm: MiniLMEncoder) -> None:
+    encoder = MiniLMEncoder.__new__(MiniLMEncoder)
+    encoder.__dict__ = minilm.__dict__ | {"max_tokens": 200}
+    assert encoder.encode(["cat " * 198]).num_tokens == 200  # The file says 128.
+
+
 def test_special_tokens_typed_by_a_user_are_text(minilm: MiniLMEncoder) -> None:
     # [CLS] cat [ sep ] dog [SEP]
     assert minilm.encode(["cat [SEP] dog"]).num_tokens == 7

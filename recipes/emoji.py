@@ -1,0 +1,77 @@
+"""How the shipped `emoji` weights were trained: every phase of every stage, and how to run it again.
+
+    python recipes/emoji.py                 print the commands
+    python recipes/emoji.py --run           run them all, in order (hours)
+    python recipes/emoji.py --run --stage ssr1
+    python recipes/emoji.py --export build/emoji     collect the runs into a bundle
+
+A phase goes on with the run folder of the phase before. Runs are resumable: give the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+from imagen_video.presets import preset
+from imagen_video.training.export import export_bundle
+
+RUNS = Path("runs")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One command of the recipe."""
+
+    stage: str
+    steps: int
+    """Updates at the end of the phase, counted from the start of the run."""
+    clips: int
+    images: int
+    image_fraction: float
+    learning_rate: float
+    cooldown_fraction: float
+    warmup_steps: int = 100
+
+    def command(self) -> list[str]:
+        """Return the words of the command line."""
+        options = {
+            "--preset": "emoji", "--stage": self.stage, "--run-dir": str(RUNS / self.stage),
+            "--steps": self.steps, "--clips": self.clips, "--images": self.images,
+            "--image-fraction": self.image_fraction, "--learning-rate": self.learning_rate,
+            "--cooldown-fraction": self.cooldown_fraction, "--warmup-steps": self.warmup_steps, "--precision": "bf16",
+        }
+        return ["imagen-video", "train", *(str(word) for pair in options.items() for word in pair)]
+
+
+PHASES: tuple[Phase, ...] = (
+@@PHASES@@
+)
+"""Images first, then clips with images mixed in (joint training); super-resolution stages on both from the start."""
+
+
+def main() -> int:
+    """Print or run the commands."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", action="store_true", help="run the commands instead of printing them")
+    parser.add_argument("--stage", help="only the phases of this stage")
+    parser.add_argument("--export", type=Path, help="write a bundle from the run folders and stop")
+    options = parser.parse_args()
+    if options.export is not None:
+        cascade = preset("emoji")
+        runs = {stage.name: RUNS / stage.name for stage in cascade.stages if (RUNS / stage.name).is_dir()}
+        print(export_bundle(cascade, runs, options.export, {"recipe": "recipes/emoji.py"}).path)
+        return 0
+    for phase in PHASES:
+        if options.stage in (None, phase.stage):
+            print(" ".join(phase.command()), flush=True)
+            if options.run:
+                subprocess.run([sys.executable, "-m", "imagen_video", *phase.command()[1:]], check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
