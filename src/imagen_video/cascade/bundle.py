@@ -4,8 +4,8 @@
            text_encoder.json       which encoder, never its weights
            STAGE/config.json       the stage's spec    STAGE/model.safetensors
 
-Sizes and shapes are checked against the spec before anything is allocated; nothing is unpickled and no path
-leaves the folder. A stage without weights may be missing: the rest can still be used.
+Sizes and shapes are checked against the spec before anything is allocated; nothing is unpickled and
+no path leaves the folder. A stage without weights may be missing: the rest can still be used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import secrets
 import shutil
 import struct
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.spec import CascadeSpec
+from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.errors import BundleError, InputError
 from imagen_video.media.atomic import writing_error
 from imagen_video.models.unet import VideoUNet
@@ -55,12 +55,18 @@ class Bundle:
         folder = Path(path)
         if not (folder / "cascade.json").is_file():
             raise BundleError(
-                str(folder), "no cascade.json", "a bundle folder or a built-in name", "check the name or the path"
+                str(folder),
+                "no cascade.json",
+                "a bundle folder or a built-in name",
+                "check the name or the path",
             )
         data = _read_json(folder / "cascade.json")
         if data.get("schema") != SCHEMA_VERSION:
             raise BundleError(
-                str(folder / "cascade.json"), f"schema {data.get('schema')!r}", f"{SCHEMA_VERSION}", "update imagen-video"
+                str(folder / "cascade.json"),
+                f"schema {data.get('schema')!r}",
+                f"{SCHEMA_VERSION}",
+                "update imagen-video",
             )
         encoder = folder / "text_encoder.json"
         cascade = data.get("cascade")
@@ -71,7 +77,9 @@ class Bundle:
         except InputError as error:
             raise BundleError(error.where, error.got, error.expected, error.fix) from error
         provenance = data.get("provenance")
-        return cls(path=folder, spec=spec, provenance=provenance if isinstance(provenance, dict) else {})
+        return cls(
+            path=folder, spec=spec, provenance=provenance if isinstance(provenance, dict) else {}
+        )
 
     def has_weights(self, stage: str) -> bool:
         """Whether the weights of a stage are there."""
@@ -83,36 +91,60 @@ class Bundle:
         Raises:
             BundleError: if the file is missing, truncated, tampered with, or not the spec's.
         """
-        spec = self.spec.stage(stage)
+        network = self._checked(stage)
         path = self._weights(stage)
-        if not path.is_file():
-            raise BundleError(str(path), "no file", f"the weights of stage {stage!r}", "use --until an earlier stage")
-        with torch.device("meta"):
-            network = VideoUNet(spec.unet)
-        check_safetensors(path, network.state_dict())
-        digest = self._expected_digest(stage)
-        if digest is not None and file_sha256(path) != digest:
-            raise BundleError(
-                str(path), "contents with another SHA-256 than recorded", digest, "fetch the bundle again"
-            )
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+        try:
+            weights = {name: tensor.float() for name, tensor in load_file(path).items()}
+        except SafetensorError as error:  # overlapping tensors, bad metadata
+            raise BundleError(str(path), str(error), "safetensors", "fetch it again") from error
         network.load_state_dict(weights, assign=True)
         return network.to(device=device, memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue]
+
+    def check_weights(self, stage: str) -> None:
+        """Check a stage's file without loading it.
+
+        Raises:
+            BundleError: if the file is missing, truncated, tampered with, or not the spec's.
+        """
+        self._checked(stage)
 
     @property
     def digest(self) -> str:
         """SHA-256 over cascade.json and the recorded hashes in it: identifies the bundle."""
         return file_sha256(self.path / "cascade.json")
 
+    def _checked(self, stage: str) -> VideoUNet:
+        """Check a stage's file and return its network on the meta device."""
+        path = self._weights(stage)
+        if not path.is_file():
+            raise BundleError(
+                str(path),
+                "no file",
+                f"the weights of stage {stage!r}",
+                "use --until an earlier stage",
+            )
+        with torch.device("meta"):
+            network = VideoUNet(self.spec.stage(stage).unet)
+        check_safetensors(path, network.state_dict())
+        digest = self._expected_digest(stage)
+        if digest is not None and file_sha256(path) != digest:
+            raise BundleError(
+                str(path), "contents with another SHA-256 than recorded", digest, "fetch it again"
+            )
+        return network
+
     def _weights(self, stage: str) -> Path:
         # the name was checked against [a-z0-9_] when the spec was built: it cannot leave the folder
         path = self.path / self.spec.stage(stage).name / "model.safetensors"
-        if path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve()):
-            # hub caches link their files to a store outside the snapshot, which is fine for them alone
-            if "snapshots" not in self.path.parts:
-                raise BundleError(str(path), "a link that leaves the bundle", "a plain file", "copy the file")
+        # hub caches link their files to a store outside the snapshot: fine for them alone
+        leaves = path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve())
+        if leaves and "snapshots" not in self.path.parts:
+            raise BundleError(
+                str(path), "a link that leaves the bundle", "a plain file", "copy the file"
+            )
         return path
 
     def _expected_digest(self, stage: str) -> str | None:
@@ -142,11 +174,16 @@ def save_bundle(
         InputError: if the folder cannot be written, or exists and is not a bundle.
         ResourceError: if the disk is full.
     """
-    from safetensors.torch import save_file
-
     final = Path(path)
+    if final.exists() and not final.is_dir():
+        raise InputError(str(final), "a file", "a folder", "choose another place")
     if final.exists() and not (final / "cascade.json").is_file() and any(final.iterdir()):
-        raise InputError(str(final), "a folder that is not a bundle", "a new or empty folder", "choose another place")
+        raise InputError(
+            str(final),
+            "a folder that is not a bundle",
+            "a new or empty folder",
+            "choose another place",
+        )
     temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.tmp")
     hashes: dict[str, str] = {}
     try:
@@ -156,8 +193,11 @@ def save_bundle(
             folder.mkdir()
             _write_json(folder / "config.json", dataclasses.asdict(stage))
             if stage.name in networks:
-                tensors = {k: v.detach().to("cpu", dtype).contiguous() for k, v in networks[stage.name].state_dict().items()}
-                save_file(tensors, folder / "model.safetensors")
+                tensors = {
+                    k: v.detach().to("cpu", dtype).contiguous()
+                    for k, v in networks[stage.name].state_dict().items()
+                }
+                write_tensors(tensors, folder / "model.safetensors")
                 hashes[stage.name] = file_sha256(folder / "model.safetensors")
         cascade = spec.to_json()
         encoder = cascade.pop("text_encoder")
@@ -165,11 +205,13 @@ def save_bundle(
             _write_json(temporary / "text_encoder.json", encoder)
         _write_json(
             temporary / "cascade.json",
-            {"schema": SCHEMA_VERSION, "cascade": cascade, "provenance": {**(provenance or {}), "sha256": hashes}},
+            {
+                "schema": SCHEMA_VERSION,
+                "cascade": cascade,
+                "provenance": {**(provenance or {}), "sha256": hashes},
+            },
         )
-        if final.exists():
-            shutil.rmtree(final)
-        os.replace(temporary, final)
+        _put_in_place(temporary, final)
     except OSError as error:
         raise writing_error(final, error) from error
     finally:
@@ -177,27 +219,55 @@ def save_bundle(
     return Bundle.open(final)
 
 
+def _put_in_place(temporary: Path, final: Path) -> None:
+    """Rename a finished bundle; the old one is put back if that fails."""
+    if not final.exists():
+        temporary.replace(final)
+        return
+    old = temporary.with_suffix(".old")
+    final.replace(old)
+    try:
+        temporary.replace(final)
+    except OSError:
+        old.replace(final)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def check_safetensors(path: Path, expected: Mapping[str, Tensor]) -> None:
-    """Compare a safetensors header with the tensors a network has, before anything is read or allocated.
+    """Compare a safetensors header with a network's tensors, before anything else is read.
 
     Raises:
-        BundleError: on a damaged header, a missing or unknown tensor, another shape, or a wrong file size.
+        BundleError: on a damaged header, a missing or unknown tensor, another shape, or a wrong
+            file size.
     """
     header, data_bytes = _read_header(path)
     header.pop("__metadata__", None)
-    missing, unknown = sorted(expected.keys() - header.keys()), sorted(header.keys() - expected.keys())
+    missing, unknown = (
+        sorted(expected.keys() - header.keys()),
+        sorted(header.keys() - expected.keys()),
+    )
     if missing or unknown:
         raise BundleError(
-            str(path), f"missing {missing[:3]}, unknown {unknown[:3]}", "the tensors of the stage's spec", "fetch it again"
+            str(path),
+            f"missing {missing[:3]}, unknown {unknown[:3]}",
+            "the tensors of the stage's spec",
+            "fetch it again",
         )
     for name, tensor in expected.items():
         entry = header[name]
         entry = entry if isinstance(entry, dict) else {}
         begin, end = _offsets(entry.get("data_offsets"))
         size = ELEMENT_BYTES.get(str(entry.get("dtype")), 0) * math.prod(tensor.shape)
-        if entry.get("shape") != list(tensor.shape) or end - begin != size or not 0 <= begin <= end <= data_bytes:
+        if (
+            entry.get("shape") != list(tensor.shape)
+            or end - begin != size
+            or not 0 <= begin <= end <= data_bytes
+        ):
             raise BundleError(
-                f"{path} {name}", f"shape {entry.get('shape')!r} of {entry.get('dtype')!r}", f"{list(tensor.shape)}",
+                f"{path} {name}",
+                f"shape {entry.get('shape')!r} of {entry.get('dtype')!r}",
+                f"{list(tensor.shape)}",
                 "fetch the bundle again",
             )
 
@@ -208,18 +278,28 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         head = file.read(8)
         length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
         if not 0 < length <= min(MAX_HEADER_BYTES, total - 8):
-            raise BundleError(str(path), f"a header of {length} bytes in {total}", "a whole file", "fetch it again")
+            raise BundleError(
+                str(path),
+                f"a header of {length} bytes in {total}",
+                "a whole file",
+                "fetch it again",
+            )
         raw = file.read(length)
     try:
         header = json.loads(raw)
         if not isinstance(header, dict):
             raise ValueError("not an object")
-        ends = [_offsets(e.get("data_offsets"))[1] for k, e in header.items() if k != "__metadata__"]
+        ends = [
+            _offsets(e.get("data_offsets"))[1] for k, e in header.items() if k != "__metadata__"
+        ]
     except (ValueError, AttributeError, RecursionError) as error:
         raise BundleError(str(path), "a damaged header", "safetensors", "fetch it again") from error
     if max(ends, default=0) != total - 8 - length:
         raise BundleError(
-            str(path), f"{total - 8 - length} bytes of tensors", f"{max(ends, default=0)}", "fetch it again: it was cut"
+            str(path),
+            f"{total - 8 - length} bytes of tensors",
+            f"{max(ends, default=0)}",
+            "fetch it again: it was cut",
         )
     return header, total - 8 - length
 
@@ -232,11 +312,16 @@ def _offsets(value: Any) -> tuple[int, int]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise BundleError(str(path), "a huge file", f"at most {MAX_JSON_BYTES} bytes", "fetch the bundle again")
-        data = json.loads(path.read_text(encoding="utf-8"))
+        size = path.stat().st_size
+        data = json.loads(path.read_text(encoding="utf-8")) if size <= MAX_JSON_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
-        raise BundleError(str(path), f"unreadable JSON ({error})", "a JSON object", "fetch the bundle again") from error
+        raise BundleError(
+            str(path), f"unreadable JSON ({error})", "a JSON object", "fetch the bundle again"
+        ) from error
+    if size > MAX_JSON_BYTES:
+        raise BundleError(
+            str(path), f"{size} bytes", f"at most {MAX_JSON_BYTES}", "fetch the bundle again"
+        )
     if not isinstance(data, dict):
         raise BundleError(str(path), type(data).__name__, "a JSON object", "fetch the bundle again")
     return data
@@ -250,5 +335,3 @@ def file_sha256(path: Path) -> str:
     """Hash a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-

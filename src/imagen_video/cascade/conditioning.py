@@ -11,32 +11,36 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from imagen_video.cascade.resample import TemporalFill, enlarge_to, reduce_to
+from imagen_video.cascade.resample import ResampledVideo, TemporalFill, enlarge_to, reduce_to
 from imagen_video.cascade.spec import Clip
 from imagen_video.diffusion.augmentation import augment
 from imagen_video.models.conditions import Conditions
 from imagen_video.tensor_types import LogSNR, Video
 
 
-def low_res_of(video: Video, source: Clip, output: Clip) -> Video:
+def low_res_of(video: Video, source: Clip, output: Clip) -> ResampledVideo:
     """Make the training input of a stage from its training target (or a crop or cut of it).
 
     Args:
         video: high-resolution clip, `(b, f, c, h, w)`.
         source: the stage's input clip; only the ratios to `output` count, so that crops work.
         output: the stage's output clip.
+
+    Raises:
+        InputError: if the clip's frames are no multiple of the stage's factor in time.
     """
     _, frames, _, height, width = video.shape
     in_time = (
         output.frames // source.frames if frames > 1 else 1
     )  # an image is its own low-res frame
     in_space = output.height // source.height
-    return reduce_to(video, frames // in_time, height // in_space, width // in_space)
+    kept = -(-frames // in_time)  # rounded up, so that a ragged clip is refused and not cut
+    return reduce_to(video, kept, height // in_space, width // in_space)
 
 
 def condition_on(
     conditions: Conditions,
-    low_res: Video,
+    low_res: ResampledVideo,
     noise: Video,
     logsnr: LogSNR,
     *,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import os
 import resource
 import sys
@@ -10,15 +13,19 @@ from pathlib import Path
 RESERVE = 192 << 20
 """Bytes kept free for what no plan sees: allocator slack, video encoding, buffers of libraries."""
 
+PROCESS = 640 << 20
+"""Bytes of the process itself: Python, torch, the demo's text encoder (measured: 550 MB)."""
 
-def activation_budget(memory: int, state_bytes: int) -> int:
+
+def activation_budget(memory: int, held_bytes: int, state_bytes: int) -> int:
     """Return the bytes left for one step's activations.
 
     Args:
         memory: bytes that the process may use in all.
+        held_bytes: what it holds before the stage begins.
         state_bytes: what the stage keeps through all steps (z).
     """
-    return max(0, memory - resident_bytes() - state_bytes - RESERVE)
+    return max(0, memory - held_bytes - state_bytes - RESERVE)
 
 
 def resident_bytes() -> int:
@@ -33,3 +40,10 @@ def peak_bytes() -> int:
     """Peak resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def give_back_freed() -> None:
+    """Return freed memory to the system: glibc would keep a finished stage's for later."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to do
+        ctypes.CDLL(None).malloc_trim(0)

@@ -46,7 +46,9 @@ class StageOptions:
         return dataclasses.replace(sampling, **changes)
 
 
-def resolve(spec: CascadeSpec, stages: Sequence[StageSpec], options: Mapping[str, StageOptions]) -> dict[str, SamplingSpec]:
+def resolve(
+    spec: CascadeSpec, stages: Sequence[StageSpec], options: Mapping[str, StageOptions]
+) -> dict[str, SamplingSpec]:
     """Settle the sampling of every stage that will run.
 
     Raises:
@@ -54,7 +56,10 @@ def resolve(spec: CascadeSpec, stages: Sequence[StageSpec], options: Mapping[str
     """
     for name in options:
         spec.index(name)
-    return {stage.name: options.get(stage.name, StageOptions()).apply(stage.sampling) for stage in stages}
+    return {
+        stage.name: options.get(stage.name, StageOptions()).apply(stage.sampling)
+        for stage in stages
+    }
 
 
 def selected(spec: CascadeSpec, start: str | None, until: str | None) -> tuple[StageSpec, ...]:
@@ -94,7 +99,11 @@ def clips_for(
     """
     clips: dict[str, Clip] = {}
     last = stages[-1].output
-    wanted = (num_frames or last.frames, height or last.height, width or last.width)
+    wanted = (
+        last.frames if num_frames is None else num_frames,
+        last.height if height is None else height,
+        last.width if width is None else width,
+    )
     for stage in stages:
         index = spec.index(stage.name)
         if source is not None:
@@ -126,5 +135,10 @@ def clips_for(
 def _scaled(where: str, own: int, want: int, of: int) -> int:
     if own * want % of:
         factor = of // own if of % own == 0 else of
-        raise InputError(where, f"{own * want / of:g} for a final {want}", "a whole number", f"use a multiple of {factor}")
+        raise InputError(
+            where,
+            f"{own * want / of:g} for a final {want}",
+            "a whole number",
+            f"use a multiple of {factor}",
+        )
     return own * want // of

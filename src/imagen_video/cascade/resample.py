@@ -9,9 +9,11 @@ sit at the indices 0, r, 2r, ... of the output.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional
 
 from imagen_video.errors import InputError
@@ -19,8 +21,11 @@ from imagen_video.tensor_types import Video
 
 TemporalFill = Literal["repeat", "blank"]
 
+ResampledVideo: TypeAlias = Float[Tensor, "b f2 c h2 w2"]
+"""A video batch with another number of frames or pixels than the one it was made from."""
 
-def resize(video: Video, height: int, width: int) -> Video:
+
+def resize(video: Video, height: int, width: int) -> ResampledVideo:
     """Resize `(b, f, c, h, w)` in space: bilinear, antialiased where it shrinks."""
     batch, frames, channels, old_height, old_width = video.shape
     if (old_height, old_width) == (height, width):
@@ -36,7 +41,7 @@ def resize(video: Video, height: int, width: int) -> Video:
     return resized.reshape(batch, frames, channels, height, width)
 
 
-def skip_frames(video: Video, factor: int) -> Video:
+def skip_frames(video: Video, factor: int) -> ResampledVideo:
     """Keep frames 0, factor, 2 factor, ...; the number of frames must be a multiple of factor.
 
     Raises:
@@ -54,7 +59,7 @@ def skip_frames(video: Video, factor: int) -> Video:
 
 def fill_frames(
     video: Video, factor: int, fill: TemporalFill = "repeat", frames: range | None = None
-) -> Video:
+) -> ResampledVideo:
     """Stretch a video to `f * factor` frames: [f0 f0 f1 f1 ...] or, blank, [f0 0 f1 0 ...].
 
     Args:
@@ -73,8 +78,16 @@ def fill_frames(
     return torch.where(given, filled, torch.zeros((), dtype=video.dtype, device=video.device))
 
 
-def reduce_to(video: Video, frames: int, height: int, width: int) -> Video:
-    """Make the low-resolution version of a training clip: skip frames, then shrink."""
+def reduce_to(video: Video, frames: int, height: int, width: int) -> ResampledVideo:
+    """Make the low-resolution version of a training clip: skip frames, then shrink.
+
+    Raises:
+        InputError: if `frames` does not divide the number of frames.
+    """
+    if frames < 1 or video.shape[1] % frames:
+        raise InputError(
+            "frame skip", f"{video.shape[1]} frames to {frames}", "a divisor", "cut the clip"
+        )
     return resize(skip_frames(video, video.shape[1] // frames), height, width)
 
 
@@ -85,7 +98,7 @@ def enlarge_to(
     width: int,
     fill: TemporalFill = "repeat",
     frames: range | None = None,
-) -> Video:
+) -> ResampledVideo:
     """Bring a stage's input to its output shape: fill frames, then resize.
 
     Args:

@@ -7,6 +7,7 @@ frozen values, written as JSON beside the weights, so that a bundle rebuilds its
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -91,6 +92,21 @@ class SamplingSpec:
                     f"one of {choices}",
                     "choose one",
                 )
+        for name in ("guidance_weight", "guidance_low", "augmentation_logsnr"):
+            if not math.isfinite(getattr(self, name)):
+                raise InputError(
+                    f"SamplingSpec.{name}",
+                    f"{getattr(self, name)}",
+                    "a finite number",
+                    "correct it",
+                )
+        if not 1 < self.percentile <= 100:
+            raise InputError(
+                "SamplingSpec.percentile",
+                f"{self.percentile}",
+                "1 to 100, in percent",
+                "correct it",
+            )
         if not 1 <= self.steps <= 100_000:
             raise InputError("SamplingSpec.steps", f"{self.steps}", "1 to 100000", "correct it")
         if not 0 <= self.gamma <= 1:
@@ -324,6 +340,13 @@ def _check_link(before: StageSpec, stage: StageSpec) -> None:
                 f"{source.fps * factor} fps",
                 "fix its Clip",
             )
+        if stage.train_frames is not None and stage.train_frames % factor:
+            raise InputError(
+                f"{where} train_frames",
+                f"{stage.train_frames}",
+                f"a multiple of {factor}, as its input has every {factor}th frame",
+                "correct it",
+            )
         return
     whole = target.height % source.height == 0 and target.width % source.width == 0
     if target.frames != source.frames or target.fps != source.fps:
@@ -336,4 +359,12 @@ def _check_link(before: StageSpec, stage: StageSpec) -> None:
             f"{source} -> {target}",
             "height and width multiplied by one whole factor >= 2",
             "fix its Clip",
+        )
+    factor = target.height // source.height
+    if stage.crop is not None and (stage.crop[0] % factor or stage.crop[1] % factor):
+        raise InputError(
+            f"{where} crop",
+            f"{stage.crop[0]}x{stage.crop[1]}",
+            f"multiples of {factor}, so that its low-res version is whole",
+            "correct it",
         )

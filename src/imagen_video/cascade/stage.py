@@ -1,15 +1,14 @@
 """Sampling one stage: noise in, video out, whole or in tiles (paper, sections 2.3 and 2.5).
 
-Step-major: every step visits all tiles and updates z in place, so memory is z plus one window. The whole clip
-is the special case of one tile; there is no second code path.
+Step-major: every step visits all tiles and updates z in place, so memory is z plus one window. The
+whole clip is the special case of one tile; there is no second code path.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,27 @@ from torch import Tensor, nn
 from imagen_video.cascade.conditioning import condition_on
 from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
 from imagen_video.cascade.tiling import Span, TilePlan, whole
-from imagen_video.diffusion.guidance import ConstantGuidance, GuidanceSchedule, OscillatingGuidance, guided_prediction
-from imagen_video.diffusion.noise import video_noise
+from imagen_video.diffusion.guidance import (
+    ConstantGuidance,
+    GuidanceSchedule,
+    OscillatingGuidance,
+    guided_prediction,
+)
+from imagen_video.diffusion.noise import Purpose, video_noise
 from imagen_video.diffusion.parameterization import x_from_v
-from imagen_video.diffusion.samplers import AncestralSampler, DDIMSampler, FewStepSampler, Sampler, logsnr_at
-from imagen_video.diffusion.thresholding import DynamicThreshold, StaticThreshold, StreamedPercentile, Threshold
+from imagen_video.diffusion.samplers import (
+    AncestralSampler,
+    DDIMSampler,
+    FewStepSampler,
+    Sampler,
+    logsnr_at,
+)
+from imagen_video.diffusion.thresholding import (
+    DynamicThreshold,
+    StaticThreshold,
+    StreamedPercentile,
+    Threshold,
+)
 from imagen_video.errors import InputError
 from imagen_video.models.conditions import Conditions
 from imagen_video.text.base import TextEmbedding
@@ -29,7 +44,7 @@ from imagen_video.text.base import TextEmbedding
 OnStep = Callable[[int, int], None]
 """Called with the number of finished parts of a stage and of all its parts (steps times tiles)."""
 OnFrames = Callable[[int, Tensor], None]
-"""Called in order with the first index and the finished frames `(b, n, c, h, w)` during the last step."""
+"""Called in order, in the last step, with the first index and finished frames `(b, n, c, h, w)`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +72,7 @@ class StageInput:
 
 
 @torch.no_grad()
-def sample_stage(
+def sample_stage(  # noqa: PLR0913 - how it is done, each part optional
     stage: StageSpec,
     network: nn.Module,
     request: StageInput,
@@ -83,7 +98,9 @@ def sample_stage(
     Returns:
         Video `(b, f, c, h, w)` in [-1, 1], float32, on the network's device.
     """
-    run = _StageRun(stage, network, request, sampling or stage.sampling, tiles or whole(request.clip), bf16)
+    run = _StageRun(
+        stage, network, request, sampling or stage.sampling, tiles or whole(request.clip), bf16
+    )
     return run.sample(on_step, on_frames)
 
 
@@ -106,7 +123,13 @@ class _StageRun:
                 "one exactly for super-resolution stages",
                 "give the previous stage's output",
             )
-        self.stage, self.network, self.request, self.sampling, self.tiles = stage, network, request, sampling, tiles
+        self.stage, self.network, self.request, self.sampling, self.tiles = (
+            stage,
+            network,
+            request,
+            sampling,
+            tiles,
+        )
         self.device = next(network.parameters()).device
         self.bf16 = bf16
         self.sampler = make_sampler(sampling)
@@ -131,9 +154,10 @@ class _StageRun:
                     inner = (slice(None), frames.inner, slice(None), rows.inner, columns.inner)
                     made = (slice(None), frames.made, slice(None), rows.made, columns.made)
                     noise = self._step_noise(step, frames)
+                    x_hat = self.threshold.apply(x_hat[inner], scale)
                     z[made] = self.sampler.update(
                         tile[inner],
-                        self.threshold.apply(x_hat[inner], scale),
+                        self._keep_given(x_hat, made),
                         step,
                         self.num_steps,
                         None if noise is None else noise[..., rows.made, columns.made],
@@ -145,7 +169,7 @@ class _StageRun:
                     on_frames(frames.start, z[:, frames.made])
         return z
 
-    def _frame_windows(self, z: Tensor):  # noqa: ANN202
+    def _frame_windows(self, z: Tensor) -> Iterator[tuple[Span, Tensor, Conditions]]:
         """Yield each span of frames with z as it was before this step, and its conditions.
 
         z is updated in place, so the frames that the next window looks back on are kept.
@@ -159,7 +183,9 @@ class _StageRun:
                 if kept is not None:
                     window[:, : kept.shape[1]] = kept
                 if index + 1 < len(spans):
-                    kept = window[:, spans[index + 1].low - frames.low : frames.stop - frames.low].clone()
+                    kept = window[
+                        :, spans[index + 1].low - frames.low : frames.stop - frames.low
+                    ].clone()
             yield frames, window, self._window_conditions(frames)
 
     def _plane(self) -> list[tuple[Span, Span]]:
@@ -171,12 +197,28 @@ class _StageRun:
         def predict(z: Tensor, logsnr: Tensor, conditional: Tensor) -> Tensor:
             guided = conditional.shape[0] > len(self.request.seeds)
             told = self._merge(conditions) if guided else conditions
-            with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+            with (
+                torch.autocast(self.device.type, dtype=torch.bfloat16)
+                if self.bf16
+                else contextlib.nullcontext()
+            ):
                 return self.network(z, logsnr, told)
 
         logsnr = logsnr_at(t, z)
         v = guided_prediction(predict, weight)(z, logsnr)
         return x_from_v(z, v.to(z.dtype), logsnr)
+
+    def _keep_given(self, x_hat: Tensor, made: tuple[slice, ...]) -> Tensor:
+        """Put given frames in the place of what the network says there.
+
+        Training counts no loss at given frames, so its output there means nothing; with them, z at
+        a given frame is the given frame diffused, as in training.
+        """
+        given, mask = self.request.given_frames, self.request.given_mask
+        if given is None or mask is None:
+            return x_hat
+        at = self._move(mask[:, made[1]])[:, :, None, None, None]
+        return torch.where(at, self._move(given[made]).to(x_hat.dtype), x_hat)
 
     def _merge(self, conditions: Conditions) -> Conditions:
         """Conditions of the doubled batch: the prompt's, then the null or negative ones."""
@@ -191,7 +233,9 @@ class _StageRun:
         """Text, class and vector: for the prompt alone, and for prompt and null together."""
         request = self.request
         batch = len(request.seeds)
-        dropped = torch.cat([torch.zeros(batch, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)])
+        dropped = torch.cat(
+            [torch.zeros(batch, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)]
+        )
         text = request.text
         plain = Conditions(
             text_states=None if text is None else text.states,
@@ -212,7 +256,9 @@ class _StageRun:
         if request.low_res is not None:
             conditions = conditions.replace(
                 low_res=self._low_res_window(where),
-                low_res_logsnr=torch.full((len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device),
+                low_res_logsnr=torch.full(
+                    (len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device
+                ),
             )
         if request.given_frames is not None and request.given_mask is not None:
             conditions = conditions.replace(
@@ -225,25 +271,38 @@ class _StageRun:
         return conditions
 
     def _low_res_window(self, frames: range) -> Tensor:
-        """Upsampled, noised input of some frames, made one frame at a time: a whole window would need it four times."""
+        """Upsampled, noised input of some frames.
+
+        Made frame by frame: a whole window at once would need its size four times.
+        """
         request = self.request
         assert request.low_res is not None
         low_res = request.low_res.to(self.device)
-        level = torch.full((len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device)
+        level = torch.full(
+            (len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device
+        )
         window = torch.empty(len(request.seeds), len(frames), *self.frame_shape, device=self.device)
         for index, frame in enumerate(frames):
             one = range(frame, frame + 1)
             noise = self._noise("augmentation", 0, one)
             made = condition_on(
-                Conditions(), low_res, noise, level,
-                fill=self.stage.temporal_fill, clip_frames=request.clip.frames, frames=one,
+                Conditions(),
+                low_res,
+                noise,
+                level,
+                fill=self.stage.temporal_fill,
+                clip_frames=request.clip.frames,
+                frames=one,
             )
             assert made.low_res is not None
             window[:, index] = made.low_res[:, 0]
         return window
 
     def _scale(self, z: Tensor, t: float, weight: float) -> Tensor | None:
-        """The whole video's dynamic threshold, from a pass over the tiles; None where a tile knows it alone."""
+        """The whole video's dynamic threshold, from a pass over the tiles.
+
+        None where a tile knows it alone.
+        """
         if not isinstance(self.threshold, DynamicThreshold) or len(self.tiles) == 1:
             return None
         seen = StreamedPercentile(z.shape[0], device=z.device)
@@ -254,11 +313,18 @@ class _StageRun:
                 seen.add(x_hat[:, frames.inner, :, rows.inner, columns.inner])
         return seen.value(self.threshold.percentile).clamp(min=1)
 
-    def _noise(self, purpose: Any, step: int, frames: range) -> Tensor:
-        return self._move(video_noise(self.request.seeds, self.stage.name, purpose, step, frames, self.frame_shape))
+    def _noise(self, purpose: Purpose, step: int, frames: range) -> Tensor:
+        return self._move(
+            video_noise(
+                self.request.seeds, self.stage.name, purpose, step, frames, self.frame_shape
+            )
+        )
 
     def _step_noise(self, step: int, frames: Span) -> Tensor | None:
-        """Noise of the frames a span makes. Drawn anew for every tile of the plane: only stochastic samplers pay."""
+        """Noise of the frames a span makes.
+
+        Drawn anew for every tile of the plane: only stochastic samplers pay.
+        """
         if not self.sampler.needs_noise(step, self.num_steps):
             return None
         return self._noise("step", step, range(frames.start, frames.stop))
@@ -283,7 +349,11 @@ def make_guidance(sampling: SamplingSpec) -> GuidanceSchedule:
 
 def make_threshold(sampling: SamplingSpec) -> Threshold:
     """Build the threshold that a spec names."""
-    return StaticThreshold() if sampling.threshold == "static" else DynamicThreshold(percentile=sampling.percentile)
+    return (
+        StaticThreshold()
+        if sampling.threshold == "static"
+        else DynamicThreshold(percentile=sampling.percentile)
+    )
 
 
 def _cut(conditions: Conditions, rows: Span, columns: Span) -> Conditions:
@@ -292,4 +362,6 @@ def _cut(conditions: Conditions, rows: Span, columns: Span) -> Conditions:
     def cut(video: Tensor | None) -> Tensor | None:
         return None if video is None else video[..., rows.window, columns.window]
 
-    return conditions.replace(low_res=cut(conditions.low_res), given_frames=cut(conditions.given_frames))
+    return conditions.replace(
+        low_res=cut(conditions.low_res), given_frames=cut(conditions.given_frames)
+    )

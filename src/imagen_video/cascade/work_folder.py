@@ -1,7 +1,7 @@
 """Finished stages on disk, so that a stopped generation goes on where it was.
 
-    WORK/request.json          what was asked for: another request never picks these files up
-         STAGE.safetensors     the stage's output, float32, written beside and renamed
+WORK/request.json          what was asked for: another request never picks these files up
+     STAGE.safetensors     the stage's output, float32, written beside and renamed
 """
 
 from __future__ import annotations
@@ -14,8 +14,13 @@ from typing import Any
 
 import torch
 
+from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.errors import InputError
 from imagen_video.media.atomic import replacing
+
+REQUEST = "request.json"
+DONE = "done"
+"""A file of this name marks a finished request whose stages are kept."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,7 @@ class WorkFolder:
         Raises:
             InputError: if the folder belongs to another request.
         """
-        file = path / "request.json"
+        file = path / REQUEST
         wanted = json.loads(json.dumps(request))
         if file.is_file():
             try:
@@ -39,9 +44,13 @@ class WorkFolder:
             except ValueError:
                 found = None
             if found != wanted:
-                differing = sorted(k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k])
+                differing = sorted(
+                    k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]
+                )
                 raise InputError(
-                    str(path), f"the work of another request (differs in {differing})", "the same request",
+                    str(path),
+                    f"the work of another request (differs in {differing})",
+                    "the same request",
                     "give the same options, or remove the folder",
                 )
         else:
@@ -50,7 +59,7 @@ class WorkFolder:
         return cls(path)
 
     def load(self, stage: str) -> torch.Tensor | None:
-        """Return a finished stage's output `(b, f, c, h, w)`; None if it is not there or damaged."""
+        """Return a finished stage's output `(b, f, c, h, w)`; None if it is missing or damaged."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
@@ -65,10 +74,24 @@ class WorkFolder:
         Raises:
             ResourceError: if the disk is full.
         """
-        from safetensors.torch import save_file
-
         with replacing(self.path / f"{stage}.safetensors") as temporary:
-            save_file({"video": video.detach().to("cpu", torch.float32).contiguous()}, temporary)
+            write_tensors(
+                {"video": video.detach().to("cpu", torch.float32).contiguous()}, temporary
+            )
+
+    @property
+    def finished(self) -> bool:
+        """Whether the request is done and its stages were kept on purpose."""
+        return (self.path / DONE).is_file()
+
+    def finish(self) -> None:
+        """Note that the request is done, where the stages are to be kept.
+
+        Raises:
+            ResourceError: if the disk is full.
+        """
+        with replacing(self.path / DONE) as temporary:
+            temporary.write_text("", encoding="utf-8")
 
     def remove(self) -> None:
         """Delete the folder after the request is done."""

@@ -13,7 +13,10 @@ from imagen_video.errors import InputError
 from imagen_video.training.config import TrainConfig
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from imagen_video.cascade.spec import CascadeSpec
+    from imagen_video.text.base import TextEncoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,13 +35,17 @@ class TrainOptions:
     """Bundle whose weights of this stage the run starts from."""
     kinds: tuple[str, ...] = ()
     """Kinds of scenes to train on; all by default."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(
+        default_factory=TrainConfig
+    )
     """How the run proceeds."""
 
 
 def run(argv: list[str]) -> int:
     """Parse the words after `train` and train."""
-    options = tyro.cli(TrainOptions, args=argv, prog="imagen-video train", description=TrainOptions.__doc__)
+    options = tyro.cli(
+        TrainOptions, args=argv, prog="imagen-video train", description=TrainOptions.__doc__
+    )
     train_stage(options)
     return 0
 
@@ -70,37 +77,58 @@ def train_stage(options: TrainOptions) -> None:
         _load_weights(network, options.init_from, stage.name)
     network.to(device)
     source = SceneSource(
-        SpriteStore.open(options.corpus), seed=config.seed, split="train", kinds=options.kinds or None
+        SpriteStore.open(options.corpus),
+        seed=config.seed,
+        split="train",
+        kinds=options.kinds or None,
     )
     batches = SceneBatches.of(
-        cascade, stage.name, source,
-        clips=config.clips, images=config.images, image_fraction=config.image_fraction, seed=config.seed,
+        cascade,
+        stage.name,
+        source,
+        clips=config.clips,
+        images=config.images,
+        image_fraction=config.image_fraction,
+        seed=config.seed,
     )
     objective = StageObjective(
-        stage=stage, source=cascade.input_of(stage.name), encoder=_encoder(cascade),
-        text_dropout=config.text_dropout, device=device,
+        stage=stage,
+        source=cascade.input_of(stage.name),
+        encoder=_encoder(cascade),
+        text_dropout=config.text_dropout,
+        device=device,
     )
-    print(  # noqa: T201
-        f"training {cascade.name}/{stage.name} ({sum(p.numel() for p in network.parameters()) / 1e6:.2f}M parameters) "
-        f"on {device} in {options.run_dir}",
+    millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    print(
+        f"training {cascade.name}/{stage.name} ({millions:.2f}M parameters) on {device} "
+        f"in {options.run_dir}",
         file=sys.stderr,
     )
     train(
-        network, objective, Prefetched(batches), config, options.run_dir,
+        network,
+        objective,
+        Prefetched(batches),
+        config,
+        options.run_dir,
         meta={"cascade": cascade.name, "stage": dataclasses.asdict(stage)},
     )
 
 
-def _encoder(cascade: CascadeSpec):  # noqa: ANN202
+def _encoder(cascade: CascadeSpec) -> TextEncoder:
     from imagen_video.text.cache import CachedEncoder
     from imagen_video.text.registry import build_text_encoder
 
     if cascade.text_encoder is None:
-        raise InputError("preset", f"{cascade.name} without text", "a text cascade", "use a preset with a text encoder")
+        raise InputError(
+            "preset",
+            f"{cascade.name} without text",
+            "a text cascade",
+            "use a preset with a text encoder",
+        )
     return CachedEncoder(build_text_encoder(dict(cascade.text_encoder)))
 
 
-def _load_weights(network, bundle: Path, stage: str) -> None:  # noqa: ANN001
+def _load_weights(network: nn.Module, bundle: Path, stage: str) -> None:
     from imagen_video.cascade.bundle import Bundle
 
     network.load_state_dict(Bundle.open(bundle).network(stage).state_dict())

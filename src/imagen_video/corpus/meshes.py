@@ -134,8 +134,8 @@ def ball() -> Mesh:
 
 def pyramid() -> Mesh:
     """A square base and four sides."""
-    base = _circle(0.95, -0.6, 4)
-    sides = _fan(base, np.array([0.0, 0.9, 0.0]))
+    base = _circle(0.82, -0.55, 4)
+    sides = _fan(base, np.array([0.0, 0.95, 0.0]))
     return _flat(np.concatenate([sides, base[[[0, 1, 2], [0, 2, 3]]]]))
 
 
@@ -192,7 +192,7 @@ def heart() -> Mesh:
     t = np.linspace(0, 2 * math.pi, 48, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = 13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)
-    return _extruded(np.stack([x, y + 2.5], axis=-1) / 18.0, 0.42, (0.0, 0.1))
+    return _extruded(np.stack([x, y + 2.5], axis=-1) / 18.8, 0.42, (0.0, 0.1))
 
 
 def cross() -> Mesh:
@@ -224,7 +224,7 @@ def arrow() -> Mesh:
             (-0.75, 0.1),
         ]
     )
-    return _extruded(outline, 0.4, (0.0, 0.1))
+    return _extruded(outline, 0.4, (0.0, 0.2))
 
 
 def diamond() -> Mesh:

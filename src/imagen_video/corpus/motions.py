@@ -23,7 +23,7 @@ CENTRE = (ASPECT / 2, 0.5)
 SPIN_PERIOD = 64.0
 BOUNCE_PERIOD = 42.0
 SWAY_PERIOD = 64.0
-HOP_PERIOD = 48.0
+HOP_PERIOD = 44.0
 """Frames of one full turn, bounce, sway and hop."""
 
 BOUNCE_HEIGHT = 0.34

@@ -127,21 +127,22 @@ def held_out_prompts(
 
     Args:
         store: the sprites.
-        count: how many; the first n are the same for every count. No caption occurs twice.
+        count: how many; the first n are the same for every count. No two show the same facts.
         kinds: as for `SceneSource`.
 
     Raises:
-        DataError: if the store is too small for so many different captions.
+        DataError: if the store is too small for so many different scenes.
     """
     source = SceneSource(
         store, seed=EVALUATION_SEED, split="held_out", kinds=kinds, complete_captions=True
     )
-    scenes: dict[str, Scene] = {}
+    scenes: dict[tuple[object, ...], Scene] = {}
     for index in range(20 * count + 100):
         if len(scenes) == count:
             break
         scene = source.scene(index)
-        scenes.setdefault(scene.caption, scene)
+        facts = (scene.subjects, scene.ground, scene.motion, scene.style)
+        scenes.setdefault(facts, scene)
     if len(scenes) < count:
         raise DataError(
             "evaluation scenes", str(len(scenes)), str(count), "ask for fewer or build the corpus"

@@ -24,7 +24,10 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """Batches by step number: the same step always gives the same batch, so a resumed run sees no difference."""
+    """Batches by step number.
+
+    The same step always gives the same batch, so that a resumed run sees no difference.
+    """
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step."""

@@ -1,11 +1,13 @@
-"""Training clips of the demo corpus: scenes rendered on the fly at a stage's resolution, frame stride and crop.
+"""Training clips of the demo corpus: rendered on the fly at a stage's size, frame stride and crop.
 
-Step i always sees the same scenes, crops and frames, whatever ran before: the draws are keyed by the step.
+Step i always sees the same scenes, crops and frames, whatever ran before: the draws are keyed by
+the step.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from imagen_video.corpus.scenes import Scene, SceneSource
 
 SMALL_HEIGHT = 48
-"""Targets up to this height are rendered twice as large and shrunk by the cascade's own resize, so that a
-small stage's targets look like the low-resolution inputs that larger stages derive from theirs."""
+"""Targets up to this height are rendered twice as large and shrunk by the cascade's own resize.
+
+So what small stages learn looks like the low-res inputs that larger stages derive from theirs.
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +48,26 @@ class SceneBatches:
     """Keys the choice of images or clips, windows and crops."""
 
     @staticmethod
-    def of(cascade: CascadeSpec, name: str, source: SceneSource, **sizes: int | float) -> SceneBatches:
+    def of(
+        cascade: CascadeSpec,
+        name: str,
+        source: SceneSource,
+        *,
+        clips: int,
+        images: int,
+        image_fraction: float,
+        seed: int = 0,
+    ) -> SceneBatches:
         """Build the batches of a stage of a cascade."""
         return SceneBatches(
-            source=source, stage=cascade.stage(name), frame_stride=cascade.frame_stride(name), **sizes
-        )  # pyright: ignore[reportArgumentType]
+            source=source,
+            stage=cascade.stage(name),
+            frame_stride=cascade.frame_stride(name),
+            clips=clips,
+            images=images,
+            image_fraction=image_fraction,
+            seed=seed,
+        )
 
     def batch(self, step: int) -> Batch:
         """Render the batch of a step."""
@@ -57,7 +76,8 @@ class SceneBatches:
         first = step * max(self.images, self.clips)
         rendered = [self._example(first + i, images) for i in range(count)]
         return Batch(
-            video=torch.stack([video for video, _ in rendered]), captions=tuple(caption for _, caption in rendered)
+            video=torch.stack([video for video, _ in rendered]),
+            captions=tuple(caption for _, caption in rendered),
         )
 
     def _example(self, index: int, image: bool) -> tuple[torch.Tensor, str]:
@@ -69,7 +89,7 @@ class SceneBatches:
         else:
             scene = self.source.scene(index)
             length = self.stage.train_frames or self.stage.output.frames
-            # starts stay on even frames, so that a temporal stage's given frames are the real given frames
+            # even starts: a temporal stage's given frames are then those it gets when sampling
             start = 2 * int(rng.integers(0, (self.stage.output.frames - length) // 2 + 1))
             frames = [float(self.frame_stride * (start + i)) for i in range(length)]
             caption = scene.caption
@@ -83,7 +103,7 @@ class SceneBatches:
         crop = None
         if self.stage.crop is not None:
             # on the grid of the stage's total stride and of the low-res pixels
-            grid = max(self.stage.unet.stride, 4)
+            grid = math.lcm(self.stage.unet.stride, 4)
             top = grid * int(rng.integers(0, (height - self.stage.crop[0]) // grid + 1))
             left = grid * int(rng.integers(0, (width - self.stage.crop[1]) // grid + 1))
             crop = (over * top, over * left, over * self.stage.crop[0], over * self.stage.crop[1])

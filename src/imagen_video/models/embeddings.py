@@ -18,6 +18,9 @@ from torch.nn import functional
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.spec import UNetSpec
 
+CLEAN_LOGSNR = 20.0
+"""Noise level of a low-resolution video without augmentation: the schedule's upper bound."""
+
 
 def noise_level(logsnr: Tensor) -> Tensor:
     """Map log SNR to the bounded noise level u in [0, 1], 1 = pure noise."""
@@ -125,29 +128,41 @@ class ConditionEmbedding(nn.Module):
     def forward(
         self, logsnr: Tensor, conditions: Conditions, text: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """Embed log SNR `(b,)` or `(b, f)` and the conditions."""
+        """Embed log SNR `(b,)` or `(b, f)` and the conditions; a missing one is the null one."""
         total = self.noise_level(_per_frame(noise_level(logsnr)))
-        if self.low_res_level is not None and conditions.low_res_logsnr is not None:
-            total = total + self.low_res_level(_per_frame(noise_level(conditions.low_res_logsnr)))
+        if self.low_res_level is not None:
+            level = conditions.low_res_logsnr
+            level = logsnr.new_full((1,), CLEAN_LOGSNR) if level is None else level
+            total = total + self.low_res_level(_per_frame(noise_level(level)))
         if self.text_pooling is not None and text is not None:
             total = total + self.text_pooling(*text)
-        if self.class_table is not None and conditions.class_id is not None:
-            ids = _per_frame(conditions.class_id)
-            rows = self.class_table.num_embeddings
-            total = total + self.class_table(torch.where(ids < 0, rows - 1, ids))
-        if self.vector is not None and conditions.vector is not None:
-            vector = (
-                conditions.vector if conditions.vector.ndim == 3 else conditions.vector[:, None]
-            )
-            known = ~vector.isnan()
-            total = total + self.vector(
-                torch.cat([torch.nan_to_num(vector), known.to(vector.dtype)], dim=-1)
-            )
+        if self.class_table is not None:
+            total = total + self.class_table(self._class_rows(conditions.class_id))
+        if self.vector is not None:
+            total = total + self.vector(self._known_vector(conditions.vector).to(total.dtype))
         if self.frame_rate is not None and conditions.frame_rate is not None:
             total = total + self.frame_rate(_per_frame(conditions.frame_rate))
         if self.guidance_weight is not None and conditions.guidance_weight is not None:
             total = total + self.guidance_weight(_per_frame(conditions.guidance_weight))
         return functional.silu(self.mlp(total))
+
+    def _class_rows(self, class_id: Tensor | None) -> Tensor:
+        """Rows of the class table, `(b or 1, f or 1)`."""
+        assert self.class_table is not None
+        null = self.class_table.num_embeddings - 1
+        if class_id is None:
+            return torch.full((1, 1), null, device=self.class_table.weight.device)
+        ids = _per_frame(class_id)
+        return torch.where(ids < 0, null, ids)
+
+    def _known_vector(self, vector: Tensor | None) -> Tensor:
+        """The vector with zeros where it is NaN, and which numbers are known."""
+        assert self.spec.vector_width is not None
+        if vector is None:
+            device = next(self.parameters()).device
+            return torch.zeros(1, 1, 2 * self.spec.vector_width, device=device)
+        vector = vector if vector.ndim == 3 else vector[:, None]
+        return torch.cat([torch.nan_to_num(vector), (~vector.isnan()).to(vector.dtype)], dim=-1)
 
 
 def _per_frame(values: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from imagen_video.models.layers import (
     to_patches,
     zero_init,
 )
+from imagen_video.models.prior import LowResPrior
 from imagen_video.models.spec import UNetSpec
 
 
@@ -89,7 +90,9 @@ class VideoUNet(nn.Module):
         is_image = conditions.is_image if num_frames > 1 else None
         text = self._text(conditions, batch, dtype, z.device)
         embedding = self.embedding(logsnr.to(dtype), conditions, text)
-        x = torch.cat(self._inputs(z, conditions), dim=2).flatten(0, 1)
+        prior = self._prior(logsnr, conditions, dtype)
+        seen = z if prior is None else prior.input(z)
+        x = torch.cat(self._inputs(seen, conditions), dim=2).flatten(0, 1)
         x = self.input(to_patches(x, self.spec.patch_size))
         skips: list[Tensor] = []
         for depth, blocks in enumerate(self.down):
@@ -106,7 +109,7 @@ class VideoUNet(nn.Module):
             .reshape(batch, num_frames, channels, height, width)
             .to(dtype)
         )
-        return self._as_v(x, z, logsnr, conditions)
+        return x if prior is None else prior.as_v(x, z)
 
     def _run(
         self,
@@ -124,6 +127,16 @@ class VideoUNet(nn.Module):
             else:
                 x = block(x, embedding, text, num_frames, is_image)
         return x
+
+    def _prior(
+        self, logsnr: Tensor, conditions: Conditions, dtype: torch.dtype
+    ) -> LowResPrior | None:
+        if self.spec.residual_std is None:
+            return None
+        assert conditions.low_res is not None
+        return LowResPrior.of(
+            conditions.low_res.to(dtype), conditions.low_res_logsnr, logsnr, self.spec.residual_std
+        )
 
     def _inputs(self, z: Tensor, conditions: Conditions) -> list[Tensor]:
         parts = [z]
@@ -152,33 +165,6 @@ class VideoUNet(nn.Module):
             )
             mask = torch.zeros(batch, 1, dtype=torch.bool, device=device)
         return self.text_context(states.to(dtype), mask)
-
-    def _as_v(self, output: Tensor, z: Tensor, logsnr: Tensor, conditions: Conditions) -> Tensor:
-        """Turn the raw output into v; see `UNetSpec.residual_std` (the identity without it).
-
-        With a prior x ~ N(m, s^2), m = alpha' y from the augmented low-res video y and s^2 =
-        alpha'^2 std^2 + sigma'^2, the posterior of x given z = alpha x + sigma eps has, for D =
-        sigma^2 + alpha^2 s^2, mean (sigma^2 m + alpha s^2 z) / D and variance sigma^2 s^2 / D. In
-        v:
-
-            v = sigma (alpha (1 - s^2) z - m) / D - s / sqrt(D) * output
-
-        At alpha' = 0 this is s = 1, m = 0, D = 1: plain v-prediction up to sign.
-        """
-        if self.spec.residual_std is None:
-            return output
-        assert conditions.low_res is not None
-        alpha2, sigma2 = _alpha_sigma_squared(logsnr, z)
-        if conditions.low_res_logsnr is None:
-            alpha2_aug, sigma2_aug = torch.ones_like(alpha2), torch.zeros_like(sigma2)
-        else:
-            alpha2_aug, sigma2_aug = _alpha_sigma_squared(conditions.low_res_logsnr, z)
-        s2 = alpha2_aug * self.spec.residual_std**2 + sigma2_aug
-        total = sigma2 + alpha2 * s2
-        gain_z = (sigma2 * alpha2).sqrt() * (1 - s2) / total
-        gain_low_res = (sigma2 * alpha2_aug).sqrt() / total
-        gain_output = (s2 / total).sqrt()
-        return gain_z * z - gain_low_res * conditions.low_res.to(z.dtype) - gain_output * output
 
     def _check(self, z: Tensor, conditions: Conditions) -> tuple[int, int, int, int, int]:
         if z.ndim != 5 or z.shape[2] != self.spec.channels:
@@ -216,11 +202,3 @@ def _check_shape(name: str, value: Tensor | None, shape: tuple[int, ...], fix: s
     if value is None or tuple(value.shape) != shape:
         got = "none" if value is None else f"shape {tuple(value.shape)}"
         raise InputError(f"Conditions.{name}", got, f"shape {shape}", fix)
-
-
-def _alpha_sigma_squared(logsnr: Tensor, video: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance-preserving alpha^2 and sigma^2, `(b, f or 1, 1, 1, 1)`."""
-    logsnr = (logsnr if logsnr.ndim == 2 else logsnr[:, None])[:, :, None, None, None].to(
-        video.dtype
-    )
-    return logsnr.sigmoid(), (-logsnr).sigmoid()

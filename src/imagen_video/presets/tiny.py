@@ -1,4 +1,4 @@
-"""A cascade for tests: the paper's seven stages and scale factors, all of it in seconds on one core.
+"""A cascade for tests: the paper's seven stages and scale factors, in seconds on one core.
 
 4x6x10 at 3 fps up to 32x192x320 at 24 fps. Between them the stages use every kind of layer, norm,
 sampler and guidance that there is.

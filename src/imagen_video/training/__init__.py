@@ -1,1 +1,1 @@
-"""Training one stage of a cascade; stages are trained independently of one another (paper, section 2.5)."""
+"""Training one stage of a cascade, independently of the others (paper, section 2.5)."""

@@ -1,16 +1,16 @@
 """Checkpoints: everything a run needs to go on, written atomically, checked when read.
 
     RUN/checkpoints/step-00001200/
-        network.safetensors  ema.safetensors  optimizer.safetensors  state.json (step, config, SHA-256 of each)
+        network.safetensors  ema.safetensors  optimizer.safetensors
+        state.json           step, settings, SHA-256 of each
 
-A folder is written under another name and renamed when complete, so a killed run leaves either a whole
-checkpoint or none; a damaged one is passed over for the one before it.
+A folder is written under another name and renamed when complete, so a killed run leaves either a
+whole checkpoint or none; a damaged one is passed over for the one before it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
 import os
@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from imagen_video.errors import DataError, ResourceError
+from imagen_video.cascade.weights_file import write_tensors
+from imagen_video.errors import DataError
+from imagen_video.media.atomic import writing_error
 
 PARTS = ("network", "ema", "optimizer")
 
@@ -53,11 +56,14 @@ def save_checkpoint(
 
     Raises:
         ResourceError: if the disk is full; earlier checkpoints stay.
+        InputError: if the folder cannot be written to.
     """
     folder = run_dir / "checkpoints"
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.{os.getpid()}"
     try:
+        for left in folder.glob(".step-*"):  # by a run that was killed while writing
+            shutil.rmtree(left, ignore_errors=True)
         temporary.mkdir(parents=True, exist_ok=True)
         tensors = {
             "network": _contiguous(network.state_dict()),
@@ -66,20 +72,16 @@ def save_checkpoint(
         }
         digests = {}
         for part in PARTS:
-            save_file(tensors[part], temporary / f"{part}.safetensors")
+            write_tensors(tensors[part], temporary / f"{part}.safetensors")
             digests[part] = _sha256(temporary / f"{part}.safetensors")
         state = {"step": step, "sha256": digests, "meta": meta}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
         if final.exists():
             shutil.rmtree(final)
-        os.replace(temporary, final)
+        temporary.replace(final)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError(
-                f"checkpoint {final.name}", "a full disk", "free space", "make room and resume from the one before"
-            ) from error
-        raise
+        raise writing_error(final, error) from error
     for old in sorted(folder.glob("step-*"))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
@@ -98,7 +100,10 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
             return checkpoint
     if folders:
         raise DataError(
-            str(run_dir), f"{len(folders)} damaged checkpoints", "a whole one", "start again in an empty run folder"
+            str(run_dir),
+            f"{len(folders)} damaged checkpoints",
+            "a whole one",
+            "start again in an empty run folder",
         )
     return None
 
@@ -116,7 +121,9 @@ def restore(
         ema.load_state_dict(checkpoint.ema)
     except RuntimeError as error:
         raise DataError(
-            str(checkpoint.path), "weights of another network", "those of this stage's spec",
+            str(checkpoint.path),
+            "weights of another network",
+            "those of this stage's spec",
             "resume with the spec of the run, or use another run folder",
         ) from error
     for name, parameter in network.named_parameters():
@@ -127,7 +134,8 @@ def restore(
         }
         if state:
             for key, value in state.items():
-                if key != "step":  # keep the parameter's memory format: it decides the order of sums
+                # keep the parameter's memory format: it decides the order of sums
+                if key != "step":
                     state[key] = torch.empty_like(parameter).copy_(value)
             optimizer.state[parameter] = state
 
@@ -138,9 +146,11 @@ def _read(folder: Path) -> Checkpoint | None:
         for part in PARTS:
             if _sha256(folder / f"{part}.safetensors") != state["sha256"][part]:
                 return None
+        if not isinstance(state["meta"], dict):
+            return None
         tensors = {part: load_file(folder / f"{part}.safetensors") for part in PARTS}
         return Checkpoint(path=folder, step=int(state["step"]), meta=state["meta"], **tensors)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
 

@@ -22,9 +22,9 @@ class TrainConfig:
     images: int = 32
     """Images in a batch of images."""
     image_fraction: float = 0.5
-    """Share of the steps that train on independent images (joint image-video training); 1 = images only."""
+    """Share of the steps on independent images (joint image-video training); 1 = images only."""
     learning_rate: float = 4e-4
-    """Peak learning rate of AdamW. Assumption: the paper gives none; small networks take more than 1e-4."""
+    """Peak of AdamW. Assumption: the paper gives none; small networks take more than 1e-4."""
     warmup_steps: int = 200
     """Updates of linear warm-up."""
     cooldown_fraction: float = 0.3
@@ -34,13 +34,13 @@ class TrainConfig:
     gradient_clip: float = 1.0
     """Largest gradient norm."""
     ema_decay: float = 0.999
-    """Decay of the averaged weights, reached gradually: min(this, (1 + n) / (10 + n)) at update n."""
+    """Decay of the averaged weights: min(this, (1 + n) / (10 + n)) at update n."""
     text_dropout: float = 0.1
     """Probability of training without text, for classifier-free guidance (Imagen: 10 %)."""
     precision: Precision = "fp32"
     """bf16 = autocast; weights, averages and optimiser stay fp32."""
     compile: bool = False
-    """torch.compile the network: minutes of warm-up, then about a quarter faster on a CPU with AMX."""
+    """torch.compile the network: minutes of warm-up, then faster on some machines."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time, equal results."""
     seed: int = 0
@@ -60,14 +60,28 @@ class TrainConfig:
         """Refuse settings no run can have."""
         for name in ("steps", "clips", "images", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
-                raise InputError(f"TrainConfig.{name}", f"{getattr(self, name)}", "at least 1", "raise it")
+                raise InputError(
+                    f"TrainConfig.{name}", f"{getattr(self, name)}", "at least 1", "raise it"
+                )
         for name in ("image_fraction", "cooldown_fraction", "text_dropout", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"TrainConfig.{name}", f"{getattr(self, name)}", "0 to 1", "correct it")
+                raise InputError(
+                    f"TrainConfig.{name}", f"{getattr(self, name)}", "0 to 1", "correct it"
+                )
         if self.learning_rate <= 0:
-            raise InputError("TrainConfig.learning_rate", f"{self.learning_rate}", "a positive number", "raise it")
+            raise InputError(
+                "TrainConfig.learning_rate",
+                f"{self.learning_rate}",
+                "a positive number",
+                "raise it",
+            )
         if self.precision not in get_args(Precision):
-            raise InputError("TrainConfig.precision", repr(self.precision), f"{get_args(Precision)}", "choose one")
+            raise InputError(
+                "TrainConfig.precision",
+                repr(self.precision),
+                f"{get_args(Precision)}",
+                "choose one",
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -83,7 +97,7 @@ class TrainConfig:
         return cls(**checked_fields(cls, data, "TrainConfig"))
 
     def learning_rate_at(self, step: int) -> float:
-        """Learning rate of update `step` (from 0): linear warm-up, constant, linear cool-down to zero."""
+        """Learning rate of update `step` (from 0): linear warm-up, constant, linear cool-down."""
         warm = min(1.0, (step + 1) / max(1, self.warmup_steps))
         cooldown = max(1, round(self.steps * self.cooldown_fraction))
         cool = min(1.0, max(0.0, (self.steps - step) / cooldown)) if self.cooldown_fraction else 1.0

@@ -19,9 +19,9 @@ class Ema:
 
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
-        """average <- decay * average + (1 - decay) * weights."""
-        ours = list(self.network.parameters())
-        torch._foreach_lerp_(ours, [p.detach() for p in network.parameters()], 1.0 - decay)
+        """Average <- decay * average + (1 - decay) * weights."""
+        for ours, theirs in zip(self.network.parameters(), network.parameters(), strict=True):
+            ours.lerp_(theirs.detach(), 1.0 - decay)
 
     @contextmanager
     def evaluating(self) -> Iterator[nn.Module]:

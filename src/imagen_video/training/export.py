@@ -14,7 +14,10 @@ from imagen_video.training.checkpoint import newest_checkpoint
 
 
 def export_bundle(
-    spec: CascadeSpec, runs: Mapping[str, Path], out: Path, provenance: Mapping[str, Any] | None = None
+    spec: CascadeSpec,
+    runs: Mapping[str, Path],
+    out: Path,
+    provenance: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Write a bundle of the stages that have a run; the others come without weights.
 
@@ -32,13 +35,18 @@ def export_bundle(
     for stage, folder in runs.items():
         found = newest_checkpoint(folder)
         if found is None:
-            raise DataError(str(folder), "no checkpoint", f"a run of stage {stage!r}", "train it first")
+            raise DataError(
+                str(folder), "no checkpoint", f"a run of stage {stage!r}", "train it first"
+            )
         network = VideoUNet(spec.stage(stage).unet)
         try:
             network.load_state_dict(found.ema)
         except RuntimeError as error:
             raise DataError(
-                str(folder), "weights of another network", f"those of stage {stage!r}", "use the run's own spec"
+                str(folder),
+                "weights of another network",
+                f"those of stage {stage!r}",
+                "use the run's own spec",
             ) from error
         networks[stage] = network
         training[stage] = {"updates": found.step, "config": found.meta.get("config")}

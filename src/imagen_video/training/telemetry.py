@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import resource
 import time
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from imagen_video.cascade.memory import peak_bytes
 
 
 class Telemetry:
@@ -36,7 +37,10 @@ class Telemetry:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close the logs."""
         self._log.close()
@@ -59,7 +63,7 @@ class Telemetry:
             **{name: round(value, 6) for name, value in means.items()},
             "learning_rate": learning_rate,
             "examples_per_second": round(self._examples / seconds, 2),
-            "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "peak_rss_bytes": peak_bytes(),
         }
         self._log.write(json.dumps(line) + "\n")
         self._log.flush()

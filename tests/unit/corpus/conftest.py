@@ -1,4 +1,4 @@
-"""A store of a few made-up subjects, real solids and block letters: small, and built in a moment."""
+"""A store of a few made-up subjects, real solids and block letters: built in a moment."""
 
 from __future__ import annotations
 

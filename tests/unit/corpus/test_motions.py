@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -57,7 +58,7 @@ def test_staying_in_place_changes_nothing() -> None:
 )
 def test_a_way_runs_steadily_in_its_direction(motion: str, axis: str, sign: int) -> None:
     values = [getattr(pose(motion, frame), axis) for frame in BASE_FRAMES]
-    steps = [sign * (after - before) for before, after in zip(values, values[1:], strict=False)]
+    steps = [sign * (after - before) for before, after in itertools.pairwise(values)]
     assert min(steps) > 0
     assert max(steps) - min(steps) < 1e-9
     for other in {"x", "y", "size"} - {axis}:
@@ -85,7 +86,7 @@ def test_the_largest_content_stays_almost_within_the_frame(motion: str) -> None:
 def test_spinning_turns_fully_and_the_other_way_is_not_mistaken() -> None:
     degrees = [pose("spins", frame).degrees for frame in BASE_FRAMES]
     assert degrees[-1] - degrees[0] > 360
-    assert all(0 < b - a < 90 for a, b in zip(degrees, degrees[1:], strict=False))
+    assert all(0 < b - a < 90 for a, b in itertools.pairwise(degrees))
 
 
 def test_bouncing_leaves_the_floor_and_returns_to_it() -> None:
@@ -97,9 +98,7 @@ def test_bouncing_leaves_the_floor_and_returns_to_it() -> None:
 
 @pytest.mark.parametrize("rhythm", list(RHYTHMS))
 def test_the_base_frames_are_fine_enough_for_every_rhythm(rhythm: str) -> None:
-    track = Track(
-        start=Place(x=0, y=0, size=1), end=Place(x=0, y=0, size=1), rhythm=rhythm
-    )
+    track = Track(start=Place(x=0, y=0, size=1), end=Place(x=0, y=0, size=1), rhythm=rhythm)
     poses = [pose_at(track, frame) for frame in BASE_FRAMES]
     assert len({(round(at.y, 3), round(at.degrees % 360, 2)) for at in poses if at}) >= 4
 

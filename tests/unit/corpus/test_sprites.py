@@ -113,14 +113,16 @@ def test_a_new_store_replaces_the_old_one_while_it_is_read(copy: Path) -> None:
     assert len(list(copy.glob("frames-*"))) == 1
 
 
-def test_an_interrupted_build_leaves_the_old_store_and_no_litter(copy: Path) -> None:
-    before = sorted(path.name for path in copy.iterdir())
-    with (
-        pytest.raises(RuntimeError, match="stop"),
-        SpriteWriter(copy, levels=(64, 32)) as writer,
-    ):
+def build_half_a_store(folder: Path) -> None:
+    with SpriteWriter(folder, levels=(64, 32)) as writer:
         writer.add(noise(1, 64), key="new", **ABOUT)
         raise RuntimeError("stop")
+
+
+def test_an_interrupted_build_leaves_the_old_store_and_no_litter(copy: Path) -> None:
+    before = sorted(path.name for path in copy.iterdir())
+    with pytest.raises(RuntimeError, match="stop"):
+        build_half_a_store(copy)
     assert sorted(path.name for path in copy.iterdir()) == before
     SpriteStore.open(copy)
 

@@ -1,0 +1,158 @@
+"""From what a caller hands over (arrays, single values, lists) to what the stages take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagen_video.cascade.options import StageOptions
+from imagen_video.cascade.request import Request
+from imagen_video.cascade.resample import resize
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
+from imagen_video.errors import InputError
+from imagen_video.media.frames import to_float
+
+
+def fit_video(frames: np.ndarray, clip: Clip, fps: float, channels: int = 3) -> Tensor:
+    """Bring a user's clip to the input of a stage.
+
+    Frames are taken by time, the centre is cropped to the aspect, and the result resized with
+    antialiasing.
+
+    Args:
+        frames: uint8 `(f, h, w, 3)`.
+        clip: the stage's input.
+        fps: frame rate of `frames`.
+        channels: 3, or 1 for grey.
+
+    Returns:
+        `(1, f', c, h', w')` in [-1, 1]: `clip.frames` frames, or as many as the clip is long.
+
+    Raises:
+        InputError: for a clip without frames.
+    """
+    if len(frames) == 0:
+        raise InputError("video", "no frames", "at least one", "choose another file")
+    times = np.arange(clip.frames) / clip.fps
+    index = np.floor(times * fps + 1e-6).astype(int)
+    index = index[index < len(frames)]
+    _, height, width, _ = frames.shape
+    scale = min(height / clip.height, width / clip.width)
+    rows, columns = max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    cropped = frames[index, top : top + rows, left : left + columns]
+    return resize(to_float(cropped, channels)[None], clip.height, clip.width)
+
+
+def given_first_frames(frames: Tensor | None, stage: StageSpec, clip: Clip) -> dict[str, Tensor]:
+    """Pad given first frames to the clip and make their mask.
+
+    Args:
+        frames: `(b, n, c, h, w)`, or None.
+        stage: the stage that shall go on from them.
+        clip: its output.
+
+    Returns:
+        `given_frames` and `given_mask` of a `StageInput`; empty for None.
+
+    Raises:
+        InputError: if the stage takes no frames, or they do not fit.
+    """
+    if frames is None:
+        return {}
+    if not stage.unet.given_frames:
+        raise InputError(
+            f"stage {stage.name!r}",
+            "given first frames",
+            "none: its network takes no given frames",
+            "start at a base that does (UNetSpec.given_frames), or leave --image out",
+        )
+    batch, count, channels, height, width = frames.shape
+    wanted = (stage.unet.channels, clip.height, clip.width)
+    if (channels, height, width) != wanted or count > clip.frames:
+        raise InputError(
+            "given frames",
+            f"{count}x{height}x{width}, {channels} channels",
+            f"at most {clip}, {stage.unet.channels} channels",
+            "resize them",
+        )
+    padded = frames.new_zeros(batch, clip.frames, channels, height, width)
+    padded[:, :count] = frames
+    mask = torch.arange(clip.frames).expand(batch, -1) < count
+    return {"given_frames": padded, "given_mask": mask}
+
+
+def source_clip(request: Request, spec: CascadeSpec, first: StageSpec) -> Clip | None:
+    """Check the given video against the first stage and return its clip; None for the base.
+
+    Raises:
+        InputError: if there is a video for a base or none for another stage, or it does not fit.
+    """
+    if (request.video is None) != (first.kind == "base"):
+        raise InputError(
+            f"stage {first.name!r}",
+            "no video" if request.video is None else "a video",
+            "a video exactly when the first stage is not the base",
+            "give --from-video together with --start-stage",
+        )
+    if request.video is None:
+        return None
+    _, frames, channels, height, width = request.video.shape
+    if channels != first.unet.channels:
+        raise InputError("video", f"{channels} channels", f"{first.unet.channels}", "convert it")
+    before = spec.input_of(first.name)
+    assert before is not None
+    return Clip(frames=frames, height=height, width=width, fps=request.video_fps or before.fps)
+
+
+def seeds_for(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """Return one seed a video: video i of a single seed gets seed + i.
+
+    Raises:
+        InputError: for another number of seeds, or one out of range.
+    """
+    seeds = tuple(seed + i for i in range(count)) if isinstance(seed, int) else tuple(seed)
+    if len(seeds) != count or not all(isinstance(s, int) and 0 <= s < 2**63 for s in seeds):
+        raise InputError(
+            "seed", repr(seed)[:80], f"one number, or {count}, from 0 to 2^63 - 1", "correct it"
+        )
+    return seeds
+
+
+def negatives_for(text: str | Sequence[str] | None, count: int) -> tuple[str, ...] | None:
+    """Return one negative prompt a video.
+
+    Raises:
+        InputError: for another number of texts.
+    """
+    if text is None:
+        return None
+    texts = (text,) * count if isinstance(text, str) else tuple(text)
+    if len(texts) != count:
+        raise InputError(
+            "negative_prompt", f"{len(texts)} texts", f"one, or {count}", "give one a prompt"
+        )
+    return texts
+
+
+def spread_options(
+    spec: CascadeSpec,
+    options: Mapping[str, StageOptions],
+    steps: int | None,
+    guidance_weight: float | None,
+) -> dict[str, StageOptions]:
+    """Give `steps` to all stages and `guidance_weight` to the base; a stage's own options win."""
+    merged = dict(options)
+    for stage in spec.stages:
+        own = merged.get(stage.name, StageOptions())
+        weight = own.guidance_weight
+        merged[stage.name] = dataclasses.replace(
+            own,
+            steps=steps if own.steps is None else own.steps,
+            guidance_weight=guidance_weight if weight is None and stage.kind == "base" else weight,
+        )
+    return merged

@@ -1,0 +1,112 @@
+"""What a request comes to, settled before anything is computed: stages, settings, sizes, memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from imagen_video.cascade.inputs import given_first_frames, source_clip
+from imagen_video.cascade.memory import PROCESS, activation_budget
+from imagen_video.cascade.options import clips_for, resolve, selected
+from imagen_video.cascade.request import Request
+from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.tiling import TilePlan, plan_for_memory, whole
+from imagen_video.errors import InputError
+from imagen_video.models.cost import num_parameters
+from imagen_video.text.base import checked_prompts
+
+FLOAT_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """The stages of a run, with the settings and the output shape of each."""
+
+    stages: tuple[StageSpec, ...]
+    """In the order in which they run."""
+    sampling: Mapping[str, SamplingSpec]
+    """By stage name."""
+    clips: Mapping[str, Clip]
+    """By stage name."""
+    batch: int
+    """Videos made at once."""
+    source: Clip | None
+    """The given video; None where the base makes the first."""
+
+    def tiles(self, stage: StageSpec, memory: int | None, resident: int = 0) -> TilePlan:
+        """Choose the tiles of a stage.
+
+        What the stage needs besides activations is estimated from the specs alone, so that a run
+        and its repetition are cut alike, unless the process holds more than that.
+
+        Args:
+            stage: one of `stages`.
+            memory: bytes that the process may use; None = no bound.
+            resident: what the process holds now, this stage's weights and input included.
+
+        Raises:
+            ResourceError: if the memory does not suffice.
+        """
+        clip = self.clips[stage.name]
+        if memory is None:
+            return whole(clip)
+        index = self.stages.index(stage)
+        before = self.clips[self.stages[index - 1].name] if index else self.source
+        held = PROCESS + FLOAT_BYTES * num_parameters(stage.unet)
+        if before is not None:
+            held += self._bytes(stage, before)
+        budget = activation_budget(memory, max(held, resident), self._bytes(stage, clip))
+        guided = 2 if self.sampling[stage.name].guidance_weight else 1  # guidance doubles the batch
+        batch = self.batch * guided
+        return plan_for_memory(f"stage {stage.name!r}", stage.unet, clip, budget, batch=batch)
+
+    def check_memory(self, memory: int | None) -> None:
+        """Find out before the first stage whether the last one can run.
+
+        Raises:
+            ResourceError: if the memory does not suffice for a stage.
+        """
+        for stage in self.stages:
+            self.tiles(stage, memory)
+
+    def _bytes(self, stage: StageSpec, clip: Clip) -> int:
+        pixels = clip.frames * clip.height * clip.width
+        return FLOAT_BYTES * self.batch * stage.unet.channels * pixels
+
+
+def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
+    """Settle a request.
+
+    Raises:
+        InputError: for anything in it that cannot be used.
+    """
+    if any(stage.unet.text_width for stage in spec.stages):
+        checked_prompts(request.prompts)
+        if request.negative_prompts is not None:
+            checked_prompts(request.negative_prompts)
+    if len(request.seeds) != len(request.prompts):
+        raise InputError(
+            "seeds",
+            f"{len(request.seeds)} for {len(request.prompts)} prompts",
+            "one a prompt",
+            "correct them",
+        )
+    chosen = selected(spec, request.start, request.until)
+    source = source_clip(request, spec, chosen[0])
+    clips = clips_for(
+        spec,
+        chosen,
+        source=source,
+        num_frames=request.num_frames,
+        height=request.height,
+        width=request.width,
+    )
+    first = chosen[0]
+    given_first_frames(request.given_frames, first, clips[first.name])
+    return RunPlan(
+        stages=chosen,
+        sampling=resolve(spec, chosen, request.options),
+        clips=clips,
+        batch=len(request.seeds),
+        source=source,
+    )

@@ -1,0 +1,1 @@
+"""Measures of what a cascade made, beside real renders and simple baselines."""
