@@ -25,6 +25,9 @@ import torch
 FRAMES, HEIGHT, WIDTH = 16, 24, 40
 TOKENS, TEXT_WIDTH = 32, 768
 
+# Peers print advice while they are built: it must not get between the answers.
+ANSWERS, sys.stdout = sys.stdout, sys.stderr
+
 Call = Callable[[], torch.Tensor]
 Build = Callable[[str], tuple[torch.nn.Module, Call]]
 
@@ -70,6 +73,7 @@ def imagen_pytorch(device: str) -> tuple[torch.nn.Module, Call]:
     # An empty package object in its place: its __init__ wants torchvision, kornia, datasets, ...
     package = types.ModuleType("imagen_pytorch")
     package.__path__ = list(spec.submodule_search_locations)
+    package.__spec__ = spec
     sys.modules["imagen_pytorch"] = package
     from imagen_pytorch.imagen_video import Unet3D  # pyright: ignore[reportMissingImports]
 
@@ -113,6 +117,15 @@ CONTENDERS: dict[str, tuple[Build, tuple[str, ...]]] = {
 }
 
 
+def version(name: str) -> str:
+    """Return a version; ours also where the package is run from its sources."""
+    if name == "imagen-video":
+        from imagen_video import __version__
+
+        return __version__
+    return metadata.version(name)
+
+
 def gigaflops(build: Build) -> float | None:
     """Count a forward pass on the meta device, where fused attention cannot hide."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -147,7 +160,7 @@ def main() -> None:
     step()  # the first call prepares kernels and the optimizer's state
     say(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        versions={p: metadata.version(p) for p in ("torch", *packages)},
+        versions={name: version(name) for name in ("torch", *packages)},
     )
     for _ in sys.stdin:
         started = time.perf_counter()
@@ -182,7 +195,7 @@ def train(network: torch.nn.Module, call: Call) -> Callable[[], None]:
 
 def say(**values: Any) -> None:
     """Answer with one line of JSON."""
-    print(json.dumps(values), flush=True)
+    print(json.dumps(values), file=ANSWERS, flush=True)
 
 
 if __name__ == "__main__":

@@ -256,9 +256,7 @@ class _StageRun:
         if request.low_res is not None:
             conditions = conditions.replace(
                 low_res=self._low_res_window(where),
-                low_res_logsnr=torch.full(
-                    (len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device
-                ),
+                low_res_logsnr=self._level(),
             )
         if request.given_frames is not None and request.given_mask is not None:
             conditions = conditions.replace(
@@ -266,9 +264,16 @@ class _StageRun:
                 given_mask=self._move(request.given_mask[:, frames.window]),
             )
         if self.stage.unet.frame_rate:
-            rate = torch.full((len(request.seeds),), request.clip.fps, device=self.device)
-            conditions = conditions.replace(frame_rate=rate)
+            conditions = conditions.replace(frame_rate=self._each(request.clip.fps))
         return conditions
+
+    def _level(self) -> Tensor:
+        """Log SNR of the noise on the low-res input, `(b,)`."""
+        return self._each(self.sampling.augmentation_logsnr)
+
+    def _each(self, value: float) -> Tensor:
+        """One number for every sample; a float also where JSON had `3` and not `3.0`."""
+        return torch.full((len(self.request.seeds),), float(value), device=self.device)
 
     def _low_res_window(self, frames: range) -> Tensor:
         """Upsampled, noised input of some frames.
@@ -278,9 +283,7 @@ class _StageRun:
         request = self.request
         assert request.low_res is not None
         low_res = request.low_res.to(self.device)
-        level = torch.full(
-            (len(request.seeds),), self.sampling.augmentation_logsnr, device=self.device
-        )
+        level = self._level()
         window = torch.empty(len(request.seeds), len(frames), *self.frame_shape, device=self.device)
         for index, frame in enumerate(frames):
             one = range(frame, frame + 1)

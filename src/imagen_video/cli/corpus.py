@@ -23,7 +23,7 @@ MAX_SCENES = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """Fetch the packages with pip and npm, check them, and write the sprite store."""
+    """Fetch the packages, check them, and write the sprite store."""
 
     out: Path = DEFAULT_STORE
     """Folder of the store; about 4.5 GB."""

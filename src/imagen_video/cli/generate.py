@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,7 +81,7 @@ def run(argv: list[str]) -> int:
         GenerateOptions,
         args=argv,
         prog="imagen-video generate",
-        description=GenerateOptions.__doc__,
+        description=cleandoc(GenerateOptions.__doc__ or ""),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     _check_together(options)

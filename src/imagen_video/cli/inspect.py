@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -32,7 +33,7 @@ def run(argv: list[str]) -> int:
         InspectOptions,
         args=argv,
         prog="imagen-video inspect",
-        description=InspectOptions.__doc__,
+        description=cleandoc(InspectOptions.__doc__ or ""),
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     found = describe(options.name)

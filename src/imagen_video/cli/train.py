@@ -12,10 +12,15 @@ import tyro
 from imagen_video.errors import InputError
 from imagen_video.training.config import TrainConfig
 
+SHEET_CLIPS = 3
+"""Clips on a sample sheet."""
+
 if TYPE_CHECKING:
     from torch import nn
 
     from imagen_video.cascade.spec import CascadeSpec
+    from imagen_video.corpus.scenes import Split
+    from imagen_video.data.scene_clips import SceneBatches
     from imagen_video.text.base import TextEncoder
 
 
@@ -58,17 +63,18 @@ def train_stage(options: TrainOptions) -> None:
     """
     import torch
 
-    from imagen_video.corpus.scenes import SceneSource
-    from imagen_video.corpus.sprites import SpriteStore
-    from imagen_video.data.scene_clips import Prefetched, SceneBatches
+    from imagen_video.data.scene_clips import Prefetched
     from imagen_video.models.unet import VideoUNet
     from imagen_video.presets import preset
     from imagen_video.training.loop import train
     from imagen_video.training.objective import StageObjective
+    from imagen_video.training.sheets import SampleSheet
 
     cascade = preset(options.preset)
     stage = cascade.stage(options.stage)
     config = options.config
+    batches = Prefetched(_batches(options, cascade, config))
+    sheet = dataclasses.replace(config, clips=SHEET_CLIPS, image_fraction=0.0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(config.seed)
     network = VideoUNet(stage.unet)
@@ -76,28 +82,8 @@ def train_stage(options: TrainOptions) -> None:
     if options.init_from is not None:
         _load_weights(network, options.init_from, stage.name)
     network.to(device)
-    source = SceneSource(
-        SpriteStore.open(options.corpus),
-        seed=config.seed,
-        split="train",
-        kinds=options.kinds or None,
-    )
-    batches = SceneBatches.of(
-        cascade,
-        stage.name,
-        source,
-        clips=config.clips,
-        images=config.images,
-        image_fraction=config.image_fraction,
-        seed=config.seed,
-    )
-    objective = StageObjective(
-        stage=stage,
-        source=cascade.input_of(stage.name),
-        encoder=_encoder(cascade),
-        text_dropout=config.text_dropout,
-        device=device,
-    )
+    encoder = _encoder(cascade)
+    source = cascade.input_of(stage.name)
     millions = sum(parameter.numel() for parameter in network.parameters()) / 1e6
     print(
         f"training {cascade.name}/{stage.name} ({millions:.2f}M parameters) on {device} "
@@ -106,11 +92,54 @@ def train_stage(options: TrainOptions) -> None:
     )
     train(
         network,
-        objective,
-        Prefetched(batches),
+        StageObjective(
+            stage=stage,
+            source=source,
+            encoder=encoder,
+            text_dropout=config.text_dropout,
+            device=device,
+        ),
+        batches,
         config,
         options.run_dir,
         meta={"cascade": cascade.name, "stage": dataclasses.asdict(stage)},
+        on_sample=SampleSheet(
+            stage=stage,
+            source=source,
+            batches=_batches(options, cascade, sheet, split="held_out"),
+            encoder=encoder,
+            run_dir=options.run_dir,
+            bf16=config.precision == "bf16",
+        ),
+    )
+
+
+def _batches(
+    options: TrainOptions, cascade: CascadeSpec, config: TrainConfig, split: Split = "train"
+) -> SceneBatches:
+    """Scenes of the corpus at the stage's geometry.
+
+    Raises:
+        InputError: if the corpus is not there.
+    """
+    from imagen_video.corpus.scenes import SceneSource
+    from imagen_video.corpus.sprites import SpriteStore
+    from imagen_video.data.scene_clips import SceneBatches
+
+    source = SceneSource(
+        SpriteStore.open(options.corpus),
+        seed=config.seed,
+        split=split,
+        kinds=options.kinds or None,
+    )
+    return SceneBatches.of(
+        cascade,
+        options.stage,
+        source,
+        clips=config.clips,
+        images=config.images,
+        image_fraction=config.image_fraction,
+        seed=config.seed,
     )
 
 

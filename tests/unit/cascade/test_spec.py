@@ -22,9 +22,9 @@ def test_every_preset_survives_json(name: str) -> None:
     assert CascadeSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def changed(name: str, **changes: Any) -> CascadeSpec:
+def changed(which: str, **changes: Any) -> CascadeSpec:
     stages = tuple(
-        dataclasses.replace(stage, **changes) if stage.name == name else stage
+        dataclasses.replace(stage, **changes) if stage.name == which else stage
         for stage in SPEC.stages
     )
     return dataclasses.replace(SPEC, stages=stages)

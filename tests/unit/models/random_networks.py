@@ -124,8 +124,3 @@ def inputs(
         guidance_weight=torch.full((batch,), 3.0) if spec.guidance_weight else None,
     )
     return random(*shape, seed=seed + 3), torch.linspace(-3.0, 3.0, batch), conditions
-
-
-def rows(tensor: Tensor | None, index: slice) -> Tensor | None:
-    """Cut a batch."""
-    return None if tensor is None else tensor[index]

@@ -1,0 +1,193 @@
+"""Quality on held-out combinations: is the ground right, the subject known, the motion right?
+
+    python benchmarks/quality.py --bundle emoji --corpus build/corpus --prompts 100 --until tsr3
+
+Subject, ground and motion were each seen in training, but never this pair of them. Every number
+stands beside that of real renders of the same scenes, measured in the same way. Clips are kept
+under runs/quality/ as they are made, so a stopped run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from _report import machine, table, write
+from safetensors.torch import load_file, save_file
+
+from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
+from imagen_video.cascade.resample import resize
+from imagen_video.cli.generation import choose_precision
+from imagen_video.corpus.scenes import Scene, held_out_prompts
+from imagen_video.corpus.sprites import SpriteStore
+from imagen_video.evaluation.backgrounds import nearest_ground
+from imagen_video.evaluation.features import Lite0
+from imagen_video.evaluation.motion import classify_motion
+from imagen_video.evaluation.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.retrieval import SubjectProbe, share
+from imagen_video.media.frames import to_float, to_uint8
+from imagen_video.media.video_writer import write_video
+
+STRIDE = 8
+"""Source frames between two frames that are judged: those of the base model."""
+SHOWN = 4
+"""Frames whose features are averaged to recognise a subject."""
+LARGEST = (192, 320)
+"""Larger clips are judged at this size."""
+
+
+def judged_times(frames: int, stride: int) -> list[int]:
+    """Return the source frames that are judged."""
+    step = max(1, STRIDE // stride)
+    return [stride * i for i in range(0, frames, step)]
+
+
+def generate(pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], args: Any) -> list[Path]:
+    """Make the clips that are not there yet; return the files of the judged frames."""
+    until = args.until or pipeline.spec.stages[-1].name
+    clip, stride = pipeline.spec.stage(until).output, pipeline.spec.frame_stride(until)
+    folder = args.work / f"{pipeline.digest[:12] or 'unsaved'}-{until}"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{index:03d}.safetensors" for index in range(len(scenes))]
+    missing = [index for index, path in enumerate(paths) if not path.exists()]
+    started = time.monotonic()
+    for start in range(0, len(missing), args.batch):
+        chosen = missing[start : start + args.batch]
+        request = Request(
+            prompts=tuple(scenes[i].caption for i in chosen),
+            seeds=tuple(args.seed + i for i in chosen),
+            until=until,
+        )
+        made = pipeline.run(request, memory=int(args.memory_gb * 1e9), output_type="np").frames
+        for index, frames in zip(chosen, made, strict=True):
+            about = {"prompt": scenes[index].caption, "seed": args.seed + index, "model": "imagen-video"}
+            write_video(paths[index].with_suffix(".mp4"), frames, clip.fps, about)
+            judged = frames[[t // stride for t in judged_times(clip.frames, stride)]]
+            beside = paths[index].with_suffix(".tmp")
+            save_file({"frames": torch.from_numpy(reduced(judged))}, beside)
+            beside.replace(paths[index])
+        done, seconds = start + len(chosen), time.monotonic() - started
+        left = seconds / done * (len(missing) - done)
+        print(f"{done}/{len(missing)} clips, {left / 60:.1f} min left", file=sys.stderr)
+    return paths
+
+
+def reduced(frames: np.ndarray) -> np.ndarray:
+    """Shrink frames above `LARGEST`."""
+    if frames.shape[1] <= LARGEST[0]:
+        return np.ascontiguousarray(frames)
+    return to_uint8(resize(to_float(frames)[None], *LARGEST))[0]
+
+
+def look(lite0: Lite0, frames: np.ndarray) -> torch.Tensor:
+    """Return the mean features of a few frames, `(1280,)`."""
+    shown = np.linspace(0, len(frames) - 1, SHOWN).round().astype(int)
+    return lite0.frames(frames[shown]).mean(0)
+
+
+def fitted_probe(
+    store: SpriteStore, names: Sequence[str], times: Sequence[float], size: tuple[int, int], args: Any
+) -> SubjectProbe:
+    """Fit the probe on real renders of the judged size, or load the features of an earlier run."""
+    key = hashlib.sha256(repr((tuple(names), tuple(times), size, args.renders)).encode()).hexdigest()
+    path = args.work / f"probe-{size[0]}x{size[1]}-{key[:12]}.safetensors"
+    scenes = probe_scenes(store, names, args.renders)
+    labels = [name for name in names for _ in scenes[name]]
+    if not path.exists():
+        lite0, parts = Lite0(), []
+        few = [times[round(i * (len(times) - 1) / (SHOWN - 1))] for i in range(SHOWN)]
+        for number, name in enumerate(names):
+            parts += [look(lite0, real_clip(s, store, few, *size)) for s in scenes[name]]
+            print(f"probe: {number + 1}/{len(names)} subjects", end="\r", file=sys.stderr)
+        print(file=sys.stderr)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"features": torch.stack(parts)}, path)
+    return SubjectProbe.fit(load_file(path)["features"], labels)
+
+
+def judge(
+    clips: Sequence[np.ndarray], scenes: Sequence[Scene], times: Sequence[float], probe: SubjectProbe
+) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Measure some clips of the scenes; return shares, and what was seen in every clip."""
+    ranked = probe.ranked(torch.stack([look(LITE0(), clip) for clip in clips]))
+    seen = [
+        {
+            "caption": scene.caption,
+            "wanted": [scene.ground, scene.subjects[0], scene.motion],
+            "ground": nearest_ground(clip),
+            "subjects": names[:5],
+            "motion": classify_motion(clip, times),
+        }
+        for clip, scene, names in zip(clips, scenes, ranked, strict=True)
+    ]
+    pairs = list(zip(seen, scenes, strict=True))
+    moving = [(s, scene) for s, scene in pairs if scene.motion != "still"]
+    shares = {
+        "ground": share(s["ground"] == scene.ground for s, scene in pairs),
+        "subject top-1": share(scene.subjects[0] == s["subjects"][0] for s, scene in pairs),
+        "subject top-5": share(scene.subjects[0] in s["subjects"] for s, scene in pairs),
+        "motion": share(s["motion"] == scene.motion for s, scene in pairs),
+        "motion, without still": share(s["motion"] == scene.motion for s, scene in moving),
+    }
+    return shares, seen
+
+
+_loaded: list[Lite0] = []
+
+
+def LITE0() -> Lite0:  # noqa: N802 - one network for the whole run
+    """Load the feature network once."""
+    if not _loaded:
+        _loaded.append(Lite0())
+    return _loaded[0]
+
+
+def main() -> None:
+    """Generate, judge and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--bundle", default="emoji")
+    parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--until", default="tsr3", help="last stage; base and ssr1 are quick")
+    parser.add_argument("--names", type=int, default=100, help="subjects to tell apart")
+    parser.add_argument("--renders", type=int, default=10, help="probe renders of each subject")
+    parser.add_argument("--batch", type=int, default=1, help="prompts at a time")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory-gb", type=float, default=4.0)
+    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"))
+    parser.add_argument("--out", type=Path, default=Path("runs/quality.json"))
+    args = parser.parse_args()
+    store = SpriteStore.open(args.corpus)
+    scenes = held_out_prompts(store, args.prompts, kinds={"subject": 1.0})
+    precision = choose_precision(args.precision, torch.device("cpu"))
+    pipeline = ImagenVideoPipeline.from_pretrained(args.bundle)
+    pipeline.to(dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    paths = generate(pipeline, scenes, args)
+    stage = pipeline.spec.stage(args.until)
+    times = judged_times(stage.output.frames, pipeline.spec.frame_stride(args.until))
+    clips = [load_file(path)["frames"].numpy() for path in paths]
+    size = (clips[0].shape[1], clips[0].shape[2])
+    names = candidates(store, scenes, args.names)
+    probe = fitted_probe(store, names, times, size, args)
+    made, seen = judge(clips, scenes, times, probe)
+    real, real_seen = judge([real_clip(s, store, times, *size) for s in scenes], scenes, times, probe)
+    rows = [
+        {"right": k, "made": made[k], "real renders": real[k], "made / real": made[k] / (real[k] or 1)}
+        for k in made
+    ]
+    print(f"{len(clips)} held-out clips, {stage.output} ({stage.name}), {len(names)} names\n")
+    print(table(rows))
+    about = {"machine": machine(), "bundle": pipeline.digest, "until": args.until, "precision": precision}
+    write(args.out, {**about, "names": len(names), "table": rows, "made": seen, "real": real_seen})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from unit.cascade.small_cascades import (
+    WordEncoder,
+    random_video,
+    small_cascade,
+    small_networks,
+    small_pipeline,
+)
+
+from imagen_video.cascade.memory import PROCESS, RESERVE
+from imagen_video.cascade.options import StageOptions, clips_for
+from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
+from imagen_video.cascade.spec import Clip
+from imagen_video.cascade.work_folder import WorkFolder
+from imagen_video.errors import InputError, ResourceError
+
+SPEC = small_cascade()
+
+
+def request(**changes: Any) -> Request:
+    return Request(**{"prompts": ("a cat",), "seeds": (3,), **changes})
+
+
+def run(pipeline: ImagenVideoPipeline, asked: Request, **options: Any) -> torch.Tensor:
+    return pipeline.run(asked, output_type="pt", **options).frames
+
+
+def test_a_sentence_becomes_a_clip_of_the_last_stages_shape() -> None:
+    result = small_pipeline()("a cat", seed=3)
+    assert [frames.shape for frames in result.frames] == [(8, 8, 12, 3)]
+    assert result.frames[0].dtype == np.uint8
+    assert result.fps == 12
+    assert [report.name for report in result.reports] == ["base", "tsr1", "ssr1"]
+
+
+def test_stages_one_by_one_from_kept_outputs_equal_the_whole_run() -> None:
+    pipeline = small_pipeline()
+    whole = pipeline.run(request(), keep=("base", "tsr1"), output_type="pt")
+    assert set(whole.stages) == {"base", "tsr1"}
+    base = run(pipeline, request(until="base"))
+    assert torch.equal(base, whole.stages["base"])
+    middle = run(pipeline, request(start="tsr1", until="tsr1", video=base))
+    assert torch.equal(middle, whole.stages["tsr1"])
+    assert torch.equal(run(pipeline, request(start="ssr1", video=middle)), whole.frames)
+    assert torch.equal(run(pipeline, request(start="tsr1", video=base)), whole.frames)
+
+
+def test_a_video_of_another_size_is_multiplied() -> None:
+    video = random_video(1, 2, 3, 6, 10)
+    assert run(small_pipeline(), request(start="ssr1", video=video)).shape == (1, 2, 3, 12, 20)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"start": "ssr1"},
+        {"video": random_video(1, 4, 3, 4, 6)},
+        {"start": "ssr1", "video": random_video(1, 8, 1, 4, 6)},
+        {"start": "ssr1", "until": "base"},
+        {"until": "ssr9"},
+        {"options": {"ssr9": StageOptions(steps=1)}},
+        {"seeds": (1, 2)},
+        {"num_frames": 0},
+        {"num_frames": 7},
+        {"height": 6},
+        {"height": -8},
+        {"prompts": ("",)},
+        {"prompts": (5,)},
+        {"start": "tsr1", "until": "tsr1", "video": random_video(1, 4, 3, 3, 6)},
+    ],
+)
+def test_requests_that_make_no_sense_are_refused_before_any_network_is_loaded(
+    changes: dict[str, Any],
+) -> None:
+    def load(stage: str) -> nn.Module:
+        raise AssertionError(f"{stage} was loaded")
+
+    pipeline = ImagenVideoPipeline(SPEC, load, WordEncoder())
+    with pytest.raises(InputError):
+        pipeline.run(request(**changes))
+
+
+def test_guidance_scale_is_refused_with_the_weight_to_pass() -> None:
+    with pytest.raises(InputError, match=r"guidance_weight=6\.5"):
+        small_pipeline()("a cat", guidance_scale=7.5)
+
+
+def test_output_types_show_the_same_video() -> None:
+    pipeline = small_pipeline()
+    as_np, as_pil, as_pt = (
+        pipeline("a cat", seed=3, output_type=kind).frames for kind in ("np", "pil", "pt")
+    )
+    assert np.array_equal(np.asarray(as_pil[0][2]), as_np[0][2])
+    assert np.abs((as_pt[0].permute(0, 2, 3, 1).numpy() + 1) * 127.5 - as_np[0]).max() <= 0.51
+    with pytest.raises(InputError, match="output_type"):
+        pipeline("a cat", output_type="gif")
+
+
+def test_call_settings_reach_the_stages_they_are_for() -> None:
+    result = small_pipeline()(
+        "a cat",
+        num_inference_steps=3,
+        guidance_weight=1.0,
+        stages={"ssr1": StageOptions(steps=1, sampler="few_step")},
+    )
+    settings = {report.name: report.sampling for report in result.reports}
+    assert [s.steps for s in settings.values()] == [3, 3, 1]
+    assert settings["base"].guidance_weight == 1.0
+    assert settings["tsr1"].guidance_weight == 0.0
+    assert settings["ssr1"].sampler == "few_step"
+
+
+def test_a_batch_gives_each_prompt_what_it_gets_alone() -> None:
+    pipeline = small_pipeline()
+    both = pipeline(["a cat", "two dogs"], seed=5, output_type="pt").frames
+    alone = pipeline("two dogs", seed=6, output_type="pt").frames
+    assert torch.allclose(both[1], alone[0], atol=1e-4)
+    generator = torch.Generator().manual_seed(5)
+    assert torch.equal(
+        pipeline(["a cat", "two dogs"], generator=generator, output_type="pt").frames, both
+    )
+
+
+def test_a_stopped_run_goes_on_from_its_folder_bit_for_bit(tmp_path: Path) -> None:
+    pipeline = small_pipeline()
+    whole = run(pipeline, request())
+    work = WorkFolder.open(tmp_path / "w", {"prompt": "a cat"})
+
+    def stop(progress: Any) -> None:
+        if progress.stage == "ssr1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pipeline, request(), work=work, on_progress=stop)
+    again = WorkFolder.open(tmp_path / "w", {"prompt": "a cat"})
+    result = pipeline.run(request(), work=again, output_type="pt")
+    assert torch.equal(result.frames, whole)
+    assert [report.resumed for report in result.reports] == [True, True, False]
+
+
+def test_a_damaged_stage_in_the_folder_is_made_again(tmp_path: Path) -> None:
+    pipeline = small_pipeline()
+    work = WorkFolder.open(tmp_path / "w", {})
+    whole = run(pipeline, request(), work=work)
+    path = tmp_path / "w" / "tsr1.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    result = pipeline.run(request(), work=work, output_type="pt")
+    assert [report.resumed for report in result.reports] == [True, False, False]
+    assert torch.equal(result.frames, whole)
+
+
+def test_a_folder_of_another_request_is_refused(tmp_path: Path) -> None:
+    WorkFolder.open(tmp_path / "w", {"seed": 1})
+    with pytest.raises(InputError, match="seed"):
+        WorkFolder.open(tmp_path / "w", {"seed": 2})
+
+
+def test_frames_arrive_in_order_and_are_the_result() -> None:
+    parts: list[np.ndarray] = []
+    pipeline = small_pipeline()
+    pipeline.run(request(), on_frames=lambda _, frames: parts.append(frames), output_type="none")
+    whole = pipeline.run(request()).frames
+    assert np.array_equal(np.concatenate(parts, axis=1), np.stack(whole))
+
+
+def test_given_first_frames_stay_in_the_base() -> None:
+    first = random_video(1, 1, 3, 4, 6)
+    video = run(small_pipeline(), request(until="base", given_frames=first))
+    assert torch.equal(video[:, :1], first)
+
+
+def test_sizes_scale_back_through_the_stages() -> None:
+    clips = clips_for(SPEC, SPEC.stages, num_frames=4, height=16, width=24)
+    assert clips["base"] == Clip(frames=2, height=8, width=12, fps=6)
+    assert clips["tsr1"] == Clip(frames=4, height=8, width=12, fps=12)
+    assert clips["ssr1"] == Clip(frames=4, height=16, width=24, fps=12)
+    video = run(small_pipeline(), request(num_frames=4, height=16, width=24))
+    assert video.shape == (1, 4, 3, 16, 24)
+
+
+def test_too_little_memory_is_said_before_anything_runs() -> None:
+    def load(stage: str) -> nn.Module:
+        raise AssertionError(f"{stage} was loaded")
+
+    with pytest.raises(ResourceError, match="GiB"):
+        ImagenVideoPipeline(SPEC, load, WordEncoder()).run(request(), memory=PROCESS)
+
+
+def test_a_bound_on_memory_leads_to_tiles_and_the_same_video(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("imagen_video.cascade.pipeline.resident_bytes", lambda: 0)
+    pipeline = small_pipeline()
+    asked = request(
+        start="ssr1", video=random_video(1, 8, 3, 32, 48), options={"ssr1": StageOptions(steps=1)}
+    )
+    whole = pipeline.run(asked, output_type="pt")
+    bound = pipeline.run(asked, output_type="pt", memory=PROCESS + RESERVE + (9 << 20))
+    assert (whole.reports[0].tiles, bound.reports[0].tiles > 1) == (1, True)
+    assert torch.allclose(bound.frames, whole.frames, atol=1e-4)
+
+
+def test_one_stage_resident_holds_one_network() -> None:
+    networks, loaded = small_networks(SPEC), []
+
+    def load(stage: str) -> nn.Module:
+        loaded.append(stage)
+        return networks[stage]
+
+    pipeline = ImagenVideoPipeline(SPEC, load, WordEncoder())
+    pipeline.one_stage_resident = True
+    single = run(pipeline, request())
+    assert len(pipeline._networks) == 1
+    assert loaded == ["base", "tsr1", "ssr1"]
+    assert torch.equal(single, run(small_pipeline(), request()))
+
+
+def test_a_saved_pipeline_opens_as_the_same_one(tmp_path: Path) -> None:
+    pipeline = small_pipeline()
+    pipeline.save_pretrained(tmp_path / "b", dtype=torch.float32)
+    opened = ImagenVideoPipeline.from_pretrained(tmp_path / "b")
+    opened._encoder = WordEncoder()
+    assert torch.equal(run(opened, request()), run(pipeline, request()))
+    assert opened.digest
