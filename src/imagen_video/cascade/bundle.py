@@ -140,7 +140,7 @@ class Bundle:
         # the name was checked against [a-z0-9_] when the spec was built: it cannot leave the folder
         path = self.path / self.spec.stage(stage).name / "model.safetensors"
         # hub caches link their files to a store outside the snapshot: fine for them alone
-        leaves = path.is_symlink() and not path.resolve().is_relative_to(self.path.resolve())
+        leaves = not path.resolve().is_relative_to(self.path.resolve())
         if leaves and "snapshots" not in self.path.parts:
             raise BundleError(
                 str(path), "a link that leaves the bundle", "a plain file", "copy the file"

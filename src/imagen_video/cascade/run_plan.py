@@ -10,6 +10,7 @@ from imagen_video.cascade.memory import PROCESS, activation_budget
 from imagen_video.cascade.options import clips_for, resolve, selected
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.stage import make_sampler
 from imagen_video.cascade.tiling import TilePlan, plan_for_memory, whole
 from imagen_video.errors import InputError
 from imagen_video.models.cost import num_parameters
@@ -103,9 +104,12 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
     )
     first = chosen[0]
     given_first_frames(request.given_frames, first, clips[first.name])
+    sampling = resolve(spec, chosen, request.options)
+    for settings in sampling.values():
+        make_sampler(settings).times(settings.steps)  # refuses what the sampler cannot do
     return RunPlan(
         stages=chosen,
-        sampling=resolve(spec, chosen, request.options),
+        sampling=sampling,
         clips=clips,
         batch=len(request.seeds),
         source=source,

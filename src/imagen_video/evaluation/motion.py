@@ -37,6 +37,9 @@ WAY_X = MOTIONS["left to right"].travel[0]
 WAY_Y = MOTIONS["falls"].travel[1]
 ZOOM = math.log(MOTIONS["zooms in"].zoom[1] / MOTIONS["zooms in"].zoom[0])
 
+COARSE_HEIGHT = 96
+"""Frames are thinned to fewer than twice this many rows: a track needs no more."""
+
 ANGLES, RADII = 72, 8
 """Samples of the polar picture in which a turn is a shift."""
 
@@ -90,7 +93,7 @@ def motion_scores(frames: np.ndarray, times: Sequence[float]) -> dict[str, float
         Name -> strength, 1 = as in the corpus, negative for the opposite. Empty if the subject is
         seen in fewer than half of the frames.
     """
-    return _scores(subject_track(foreground(frames), times), len(frames))
+    return _scores(subject_track(foreground(_thinned(frames)), times), len(frames))
 
 
 def classify_motion(frames: np.ndarray, times: Sequence[float]) -> str:
@@ -100,12 +103,18 @@ def classify_motion(frames: np.ndarray, times: Sequence[float]) -> str:
         frames: uint8 `(f, h, w, 3)`, at least 4.
         times: source frame (24 fps) of each frame; the rhythms are told apart by them.
     """
+    frames = _thinned(frames)
     track = subject_track(foreground(frames), times)
     scores = _scores(track, len(frames))
     if not scores:
         return ""
     best = max(scores, key=scores.__getitem__)
     return best if scores[best] >= LEAST else _turning(frames, track)
+
+
+def _thinned(frames: np.ndarray) -> np.ndarray:
+    step = max(1, frames.shape[1] // COARSE_HEIGHT)
+    return frames[:, ::step, ::step]
 
 
 def _scores(track: SubjectTrack, num_frames: int) -> dict[str, float]:

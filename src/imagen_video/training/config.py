@@ -68,7 +68,7 @@ class TrainConfig:
                 raise InputError(
                     f"TrainConfig.{name}", f"{getattr(self, name)}", "0 to 1", "correct it"
                 )
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < float("inf"):  # False for NaN too
             raise InputError(
                 "TrainConfig.learning_rate",
                 f"{self.learning_rate}",

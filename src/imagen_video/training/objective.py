@@ -64,8 +64,9 @@ class StageObjective:
     def _residual_weight(self, logsnr: Tensor, conditions: Conditions) -> Tensor | float:
         """Weight errors as errors of the residual that the network predicts (`models.prior`).
 
-        Deviation: without it the noise levels at which the low-res video leaves most to be drawn would hardly
-        count: their v is nearly known, so its error is small whatever the network does.
+        Deviation: without it the noise levels at which the low-res video leaves most to be drawn
+        would hardly count: their v is nearly known, so its error is small whatever the network
+        does.
         """
         std = self.stage.unet.residual_std
         if std is None or conditions.low_res is None:

@@ -48,7 +48,9 @@ class SampleSheet:
                 text=None if self.encoder is None else self.encoder.encode(batch.captions),
                 low_res=low_res,
             ),
-            dataclasses.replace(self.stage.sampling, steps=min(MAX_STEPS, self.stage.sampling.steps)),
+            dataclasses.replace(
+                self.stage.sampling, steps=min(MAX_STEPS, self.stage.sampling.steps)
+            ),
             bf16=self.bf16,
         )
         network.train(training)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-import signal
 import struct
 import subprocess
 import sys
@@ -13,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from unit.cascade.small_cascades import small_cascade, small_networks
 
 from imagen_video.cascade import bundle as bundle_module
 from imagen_video.cascade.bundle import MAX_JSON_BYTES, Bundle, save_bundle
 from imagen_video.errors import BundleError, InputError, ResourceError
+from unit.cascade.small_cascades import small_cascade, small_networks
 
 SPEC = small_cascade()
 NETWORKS = small_networks(SPEC)
@@ -249,19 +247,17 @@ sys.path[:0] = sys.argv[2:]
 from unit.cascade.small_cascades import small_cascade, small_networks
 from imagen_video.cascade.bundle import save_bundle
 from imagen_video.errors import ResourceError
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
 spec = small_cascade()
 try:
     save_bundle(sys.argv[1], spec, small_networks(spec))
 except ResourceError as error:
-    print("refused", error)
+    print("refused", error.__cause__)
 """
 
 
 def test_a_disk_that_really_takes_no_more_is_reported_as_full(tmp_path: Path) -> None:
     """safetensors has its own error for a failed write: it must not get past us."""
-    assert resource.RLIMIT_FSIZE is not None
-    assert signal.SIGXFSZ is not None
     root = Path(__file__).parents[3]
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, tmp_path / "b", root / "src", root / "tests"],
@@ -269,5 +265,5 @@ def test_a_disk_that_really_takes_no_more_is_reported_as_full(tmp_path: Path) ->
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("refused"), done.stderr
+    assert "serializ" in done.stdout, done.stderr
     assert not list(tmp_path.iterdir())

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
 
 from imagen_video.cascade.conditioning import condition_on, draw_given_frames, low_res_of
 from imagen_video.cascade.resample import enlarge_to, reduce_to
@@ -11,6 +10,7 @@ from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.diffusion.noise import video_noise
 from imagen_video.errors import InputError
 from imagen_video.models.conditions import Conditions
+from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
 
 SPEC = small_cascade()
 
@@ -57,7 +57,7 @@ def test_a_clean_level_gives_the_upsampled_video_and_the_noisiest_gives_the_nois
 
 @pytest.mark.parametrize("name", ["tsr1", "ssr1"])
 def test_sampling_gives_the_network_the_tensors_that_training_gives(name: str) -> None:
-    """The same input, noise and level make the same condition (one code path, trap of SR models)."""
+    """The same input, noise and level make the same condition: there is one code path."""
     stage, source = SPEC.stage(name), SPEC.input_of(name)
     assert source is not None
     out = stage.output
@@ -77,6 +77,8 @@ def test_sampling_gives_the_network_the_tensors_that_training_gives(name: str) -
     trained = condition_on(
         Conditions(), low_res, noise, torch.tensor([level]), fill=stage.temporal_fill
     )
+    assert trained.low_res is not None
+    assert trained.low_res_logsnr is not None
     assert torch.equal(seen[0].low_res, trained.low_res)
     assert torch.equal(seen[0].low_res_logsnr, trained.low_res_logsnr)
 

@@ -7,6 +7,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from imagen_video.cascade.memory import PROCESS
+from imagen_video.cascade.options import StageOptions, clips_for
+from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
+from imagen_video.cascade.spec import Clip
+from imagen_video.cascade.tiling import whole as whole_plan
+from imagen_video.cascade.tiling import window_bytes
+from imagen_video.cascade.work_folder import WorkFolder
+from imagen_video.errors import InputError, ResourceError
 from unit.cascade.small_cascades import (
     WordEncoder,
     random_video,
@@ -14,13 +23,6 @@ from unit.cascade.small_cascades import (
     small_networks,
     small_pipeline,
 )
-
-from imagen_video.cascade.memory import PROCESS, RESERVE
-from imagen_video.cascade.options import StageOptions, clips_for
-from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
-from imagen_video.cascade.spec import Clip
-from imagen_video.cascade.work_folder import WorkFolder
-from imagen_video.errors import InputError, ResourceError
 
 SPEC = small_cascade()
 
@@ -109,10 +111,10 @@ def test_call_settings_reach_the_stages_they_are_for() -> None:
         "a cat",
         num_inference_steps=3,
         guidance_weight=1.0,
-        stages={"ssr1": StageOptions(steps=1, sampler="few_step")},
+        stages={"ssr1": StageOptions(steps=2, sampler="few_step")},
     )
     settings = {report.name: report.sampling for report in result.reports}
-    assert [s.steps for s in settings.values()] == [3, 3, 1]
+    assert [s.steps for s in settings.values()] == [3, 3, 2]
     assert settings["base"].guidance_weight == 1.0
     assert settings["tsr1"].guidance_weight == 0.0
     assert settings["ssr1"].sampler == "few_step"
@@ -197,13 +199,15 @@ def test_too_little_memory_is_said_before_anything_runs() -> None:
 def test_a_bound_on_memory_leads_to_tiles_and_the_same_video(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("imagen_video.cascade.pipeline.resident_bytes", lambda: 0)
+    unet, clip = SPEC.stage("ssr1").unet, Clip(frames=8, height=32, width=48)
+    budget = window_bytes(unet, clip, whole_plan(clip)) * 7 // 10
+    monkeypatch.setattr("imagen_video.cascade.run_plan.activation_budget", lambda *_: budget)
     pipeline = small_pipeline()
     asked = request(
-        start="ssr1", video=random_video(1, 8, 3, 32, 48), options={"ssr1": StageOptions(steps=1)}
+        start="ssr1", video=random_video(1, 8, 3, 16, 24), options={"ssr1": StageOptions(steps=1)}
     )
     whole = pipeline.run(asked, output_type="pt")
-    bound = pipeline.run(asked, output_type="pt", memory=PROCESS + RESERVE + (9 << 20))
+    bound = pipeline.run(asked, output_type="pt", memory=1 << 30)
     assert (whole.reports[0].tiles, bound.reports[0].tiles > 1) == (1, True)
     assert torch.allclose(bound.frames, whole.frames, atol=1e-4)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from unit.cascade.small_cascades import random_video
 
 from imagen_video.cascade.resample import (
     TemporalFill,
@@ -13,6 +12,7 @@ from imagen_video.cascade.resample import (
     skip_frames,
 )
 from imagen_video.errors import InputError
+from unit.cascade.small_cascades import random_video
 
 FILLS: tuple[TemporalFill, ...] = ("repeat", "blank")
 

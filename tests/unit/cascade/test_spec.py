@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from unit.cascade.small_cascades import local_unet, small_cascade
 
 from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
 from imagen_video.errors import InputError
 from imagen_video.presets import PRESETS, preset
+from unit.cascade.small_cascades import local_unet, small_cascade
 
 SPEC = small_cascade()
 

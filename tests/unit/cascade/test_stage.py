@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
 
 from imagen_video.cascade.resample import enlarge_to
 from imagen_video.cascade.spec import Clip, SamplingSpec
@@ -14,6 +13,7 @@ from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cascade.tiling import tile_plan
 from imagen_video.errors import InputError
 from imagen_video.models.unet import VideoUNet
+from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
 
 SPEC = small_cascade()
 BASE, SSR = SPEC.stage("base"), SPEC.stage("ssr1")
@@ -41,7 +41,7 @@ def calls_of(network: nn.Module) -> list[Any]:
 def test_there_is_one_network_call_a_step(sampler: str) -> None:
     network = awake(BASE.unet)
     seen = calls_of(network)
-    base([1], ["a cat"], dataclasses.replace(PLAIN, sampler=sampler, steps=5), network=network)  # pyright: ignore[reportArgumentType]
+    base([1], ["a cat"], dataclasses.replace(PLAIN, sampler=sampler, steps=5), network=network)
     assert [args[0].shape[0] for args in seen] == [1] * 5
 
 
@@ -109,20 +109,17 @@ def test_given_frames_reach_the_network_and_stay_in_the_video() -> None:
     assert not torch.allclose(video[:, 1:], base([1], ["a cat"])[:, 1:], atol=1e-3)
 
 
-def fresh(seed: int = 0) -> VideoUNet:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return VideoUNet(SSR.unet).eval()
-
-
 def test_an_untrained_upscaler_with_ddim_gives_about_the_bilinear_enlargement() -> None:
+    """Its prior is the enlargement plus detail of std `residual_std`, which DDIM draws from."""
+    std = 0.03
+    stage = dataclasses.replace(SSR, unet=dataclasses.replace(SSR.unet, residual_std=std))
     clip = Clip(frames=2, height=16, width=24)
     smooth = torch.linspace(-0.8, 0.8, 12).expand(1, 2, 3, 8, 12).contiguous()
     sampling = SamplingSpec(sampler="ddim", steps=8, threshold="static", augmentation_logsnr=12)
     request = StageInput(seeds=[1], clip=clip, low_res=smooth, text=ENCODER.encode(["a"]))
-    video = sample_stage(SSR, fresh(), request, sampling)
+    video = sample_stage(stage, VideoUNet(stage.unet).eval(), request, sampling)
     wanted = enlarge_to(smooth, 2, 16, 24)
-    assert (video - wanted).square().mean().sqrt() < 0.06
+    assert (video - wanted).square().mean().sqrt() < 1.1 * std
 
 
 def test_progress_counts_to_the_end_and_frames_arrive_in_order() -> None:

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from unit.cascade.small_cascades import awake, local_unet, random_video, small_cascade
 
 from imagen_video.cascade.memory import PROCESS, RESERVE
 from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
@@ -24,6 +23,7 @@ from imagen_video.errors import InputError, ResourceError
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from imagen_video.presets.emoji import emoji
 from imagen_video.text.base import TextEmbedding
+from unit.cascade.small_cascades import awake, local_unet, random_video, small_cascade
 
 EMOJI = emoji()
 SSR3 = EMOJI.stage("ssr3")
@@ -74,7 +74,7 @@ def test_too_little_memory_is_said_with_what_is_needed() -> None:
 
 def test_the_last_stage_computes_less_than_half_again_in_four_gigabytes() -> None:
     plan = plan_for_memory("ssr3", SSR3.unet, SSR3.output, SMALL_MEMORY)
-    assert 1 < len(plan)
+    assert len(plan) > 1
     assert plan.recomputed < 0.5
     z = 4 * 3 * 128 * 768 * 1280
     assert 4 * 2**30 - PROCESS - RESERVE - z - 4 * 128 * 192 * 320 * 3 > SMALL_MEMORY * 0.9
@@ -110,8 +110,8 @@ def run(
 def test_the_last_stage_in_ragged_tiles_equals_the_whole(
     sampler: str, guidance_weight: float
 ) -> None:
-    clip = Clip(frames=7, height=72, width=88)
-    low_res = random_video(1, 7, 3, 18, 22)
+    clip = Clip(frames=5, height=72, width=56)
+    low_res = random_video(1, 5, 3, 18, 14)
     sampling = SamplingSpec(
         sampler=sampler,  # pyright: ignore[reportArgumentType]
         steps=3,
@@ -119,7 +119,7 @@ def test_the_last_stage_in_ragged_tiles_equals_the_whole(
         threshold="static",
     )
     plan = tile_plan(SSR3.unet, clip, 3, 32, 48)
-    assert len(plan) == 3 * 3 * 2
+    assert len(plan) == 2 * 3 * 2
     tiled = run(SSR3, clip, low_res, plan, sampling)
     whole_clip = run(SSR3, clip, low_res, whole(clip), sampling)
     assert whole_clip.std() > 0.2
@@ -128,17 +128,17 @@ def test_the_last_stage_in_ragged_tiles_equals_the_whole(
 
 def test_a_halo_that_is_too_small_is_noticed() -> None:
     """The comparison above can fail: the law is not true of any tiling."""
-    clip = Clip(frames=7, height=72, width=88)
-    low_res = random_video(1, 7, 3, 18, 22)
+    clip = Clip(frames=5, height=72, width=56)
+    low_res = random_video(1, 5, 3, 18, 14)
     sampling = SamplingSpec(sampler="ddim", steps=2, threshold="static")
-    short = TilePlan(spans(7, 7, 0), spans(72, 32, 4), spans(88, 88, 0))
+    short = TilePlan(spans(5, 5, 0), spans(72, 32, 4), spans(56, 56, 0))
     tiled = run(SSR3, clip, low_res, short, sampling)
     assert not torch.allclose(tiled, run(SSR3, clip, low_res, whole(clip), sampling), atol=1e-4)
 
 
 @pytest.mark.parametrize("fill", ["repeat", "blank"])
 def test_a_temporal_stage_in_ragged_tiles_equals_the_whole(fill: str) -> None:
-    stage = dataclasses.replace(small_cascade().stage("tsr1"), temporal_fill=fill)  # pyright: ignore[reportArgumentType]
+    stage = dataclasses.replace(small_cascade().stage("tsr1"), temporal_fill=fill)
     clip = Clip(frames=10, height=20, width=28)
     sampling = SamplingSpec(sampler="ancestral", steps=3, threshold="static")
     low_res = random_video(1, 5, 3, 20, 28)

@@ -55,9 +55,13 @@ def test_one_frame_makes_a_sheet_of_one(paths: OutputPaths) -> None:
 
 
 def test_a_failure_between_the_frames_leaves_no_file(paths: OutputPaths) -> None:
-    with pytest.raises(KeyboardInterrupt), VideoFiles(paths, CLIP, {}) as files:
-        files.write(0, parts()[:, :7])
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with VideoFiles(paths, CLIP, {}) as files:
+            files.write(0, parts()[:, :7])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not list(paths.folder.iterdir())
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from unit.models.random_networks import SPECS, awake, inputs, random
 
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.layers import FiLM, fold_frames
 from imagen_video.models.spec import UNetSpec
+from unit.models.random_networks import SPECS, awake, inputs, random
 
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -92,5 +92,3 @@ def test_film_scales_each_frame_by_its_own_embedding() -> None:
             expected = x.view(2, 3, 8, 2, 2)[b, f] * (1 + scale[b, f])[:, None, None]
             expected = expected + shift[b, f][:, None, None]
             torch.testing.assert_close(out[b, f], expected, rtol=1e-5, atol=1e-5)
-
-

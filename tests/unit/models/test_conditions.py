@@ -5,6 +5,9 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
+
+from imagen_video.models.conditions import Conditions
+from imagen_video.models.spec import UNetSpec
 from unit.models.random_networks import (
     ATTENTION,
     CONVOLUTION,
@@ -17,9 +20,6 @@ from unit.models.random_networks import (
     inputs,
     random,
 )
-
-from imagen_video.models.conditions import Conditions
-from imagen_video.models.spec import UNetSpec
 
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 POOLED_ONLY = dataclasses.replace(
@@ -123,7 +123,9 @@ def test_a_frame_hears_its_own_caption_only() -> None:
 def only(name: str) -> UNetSpec:
     """A spec in which one numeric condition is the only one besides the noise level."""
     values = {"class_id": {"num_classes": 7}, "vector": {"vector_width": 3}}[name]
-    return UNetSpec(levels=ATTENTION.levels[:1], embedding_width=16, head_width=8, text_width=12, **values)
+    return UNetSpec(
+        levels=ATTENTION.levels[:1], embedding_width=16, head_width=8, text_width=12, **values
+    )
 
 
 def test_class_minus_one_is_no_class() -> None:
@@ -138,7 +140,9 @@ def test_class_minus_one_is_no_class() -> None:
     torch.testing.assert_close(outputs[3], missing, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(outputs[2][0], outputs[3][0], rtol=1e-4, atol=1e-4)
     dropped = conditions.drop(torch.tensor([True, True]))
-    assert torch.equal(network(z, logsnr, dropped.replace(text_mask=conditions.text_mask)), outputs[3])
+    assert torch.equal(
+        network(z, logsnr, dropped.replace(text_mask=conditions.text_mask)), outputs[3]
+    )
 
 
 def test_a_vector_of_nan_is_no_vector() -> None:

@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
-from unit.models.random_networks import LOCAL, awake, inputs
 
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from imagen_video.models.unet import VideoUNet
+from unit.models.random_networks import LOCAL, awake, inputs
 
 
 def _local(widths: tuple[int, ...], blocks: tuple[int, ...], patch: int) -> UNetSpec:

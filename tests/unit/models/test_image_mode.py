@@ -7,11 +7,11 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
-from unit.models.random_networks import ATTENTION, CONVOLUTION, EVERYTHING, LOCAL, awake, inputs
 
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.spec import UNetSpec
 from imagen_video.models.unet import VideoUNet
+from unit.models.random_networks import ATTENTION, CONVOLUTION, EVERYTHING, LOCAL, awake, inputs
 
 FRAMES = 4
 temporal_specs = pytest.mark.parametrize(
@@ -73,9 +73,7 @@ def frames_alone(network: VideoUNet, z: Tensor, logsnr: Tensor, conditions: Cond
         return conditions.window(slice(frame, frame + 1)).replace(**changes, is_image=None)
 
     per_frame = logsnr if logsnr.ndim == 2 else logsnr[:, None].expand(-1, z.shape[1])
-    parts = [
-        network(z[:, f : f + 1], per_frame[:, f : f + 1], cut(f)) for f in range(z.shape[1])
-    ]
+    parts = [network(z[:, f : f + 1], per_frame[:, f : f + 1], cut(f)) for f in range(z.shape[1])]
     return torch.cat(parts, dim=1)
 
 

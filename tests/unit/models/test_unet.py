@@ -6,6 +6,11 @@ import math
 import pytest
 import torch
 from torch import Tensor
+
+from imagen_video.errors import InputError
+from imagen_video.models.conditions import Conditions
+from imagen_video.models.spec import LevelSpec, UNetSpec
+from imagen_video.models.unet import VideoUNet
 from unit.models.random_networks import (
     ATTENTION,
     CONVOLUTION,
@@ -17,11 +22,6 @@ from unit.models.random_networks import (
     inputs,
     random,
 )
-
-from imagen_video.errors import InputError
-from imagen_video.models.conditions import Conditions
-from imagen_video.models.spec import LevelSpec, UNetSpec
-from imagen_video.models.unet import VideoUNet
 
 every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -56,7 +56,7 @@ def test_a_new_network_outputs_zero(spec: UNetSpec) -> None:
 
 
 def posterior_mean(z: Tensor, low_res: Tensor, logsnr: Tensor, aug: Tensor, std: float) -> Tensor:
-    """E[x | z, y] for x | y ~ N(a' y, a'^2 std^2 + s'^2), by weighing the two by their precision."""
+    """E[x | z, y], x | y ~ N(a y, a^2 std^2 + s^2): the two weighed by their precisions."""
     logsnr, aug = logsnr.view(-1, 1, 1, 1, 1), aug.view(-1, 1, 1, 1, 1)
     alpha2, sigma2 = logsnr.sigmoid(), (-logsnr).sigmoid()
     alpha2_aug, sigma2_aug = aug.sigmoid(), (-aug).sigmoid()
