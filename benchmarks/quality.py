@@ -67,7 +67,11 @@ def generate(pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], args: Any) 
         )
         made = pipeline.run(request, memory=int(args.memory_gb * 1e9), output_type="np").frames
         for index, frames in zip(chosen, made, strict=True):
-            about = {"prompt": scenes[index].caption, "seed": args.seed + index, "model": "imagen-video"}
+            about = {
+                "prompt": scenes[index].caption,
+                "seed": args.seed + index,
+                "model": "imagen-video",
+            }
             write_video(paths[index].with_suffix(".mp4"), frames, clip.fps, about)
             judged = frames[[t // stride for t in judged_times(clip.frames, stride)]]
             beside = paths[index].with_suffix(".tmp")
@@ -93,10 +97,16 @@ def look(lite0: Lite0, frames: np.ndarray) -> torch.Tensor:
 
 
 def fitted_probe(
-    store: SpriteStore, names: Sequence[str], times: Sequence[float], size: tuple[int, int], args: Any
+    store: SpriteStore,
+    names: Sequence[str],
+    times: Sequence[float],
+    size: tuple[int, int],
+    args: Any,
 ) -> SubjectProbe:
     """Fit the probe on real renders of the judged size, or load the features of an earlier run."""
-    key = hashlib.sha256(repr((tuple(names), tuple(times), size, args.renders)).encode()).hexdigest()
+    key = hashlib.sha256(
+        repr((tuple(names), tuple(times), size, args.renders)).encode()
+    ).hexdigest()
     path = args.work / f"probe-{size[0]}x{size[1]}-{key[:12]}.safetensors"
     scenes = probe_scenes(store, names, args.renders)
     labels = [name for name in names for _ in scenes[name]]
@@ -113,7 +123,10 @@ def fitted_probe(
 
 
 def judge(
-    clips: Sequence[np.ndarray], scenes: Sequence[Scene], times: Sequence[float], probe: SubjectProbe
+    clips: Sequence[np.ndarray],
+    scenes: Sequence[Scene],
+    times: Sequence[float],
+    probe: SubjectProbe,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Measure some clips of the scenes; return shares, and what was seen in every clip."""
     ranked = probe.ranked(torch.stack([look(LITE0(), clip) for clip in clips]))
@@ -142,7 +155,7 @@ def judge(
 _loaded: list[Lite0] = []
 
 
-def LITE0() -> Lite0:  # noqa: N802 - one network for the whole run
+def LITE0() -> Lite0:
     """Load the feature network once."""
     if not _loaded:
         _loaded.append(Lite0())
@@ -178,14 +191,26 @@ def main() -> None:
     names = candidates(store, scenes, args.names)
     probe = fitted_probe(store, names, times, size, args)
     made, seen = judge(clips, scenes, times, probe)
-    real, real_seen = judge([real_clip(s, store, times, *size) for s in scenes], scenes, times, probe)
+    real, real_seen = judge(
+        [real_clip(s, store, times, *size) for s in scenes], scenes, times, probe
+    )
     rows = [
-        {"right": k, "made": made[k], "real renders": real[k], "made / real": made[k] / (real[k] or 1)}
+        {
+            "right": k,
+            "made": made[k],
+            "real renders": real[k],
+            "made / real": made[k] / (real[k] or 1),
+        }
         for k in made
     ]
     print(f"{len(clips)} held-out clips, {stage.output} ({stage.name}), {len(names)} names\n")
     print(table(rows))
-    about = {"machine": machine(), "bundle": pipeline.digest, "until": args.until, "precision": precision}
+    about = {
+        "machine": machine(),
+        "bundle": pipeline.digest,
+        "until": args.until,
+        "precision": precision,
+    }
     write(args.out, {**about, "names": len(names), "table": rows, "made": seen, "real": real_seen})
 
 

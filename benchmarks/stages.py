@@ -80,7 +80,9 @@ def window(clip: Clip) -> range:
     return range(start, start + count)
 
 
-def alone(pipeline: ImagenVideoPipeline, stage: StageSpec, scenes: Sequence[Scene], run: Any) -> Sets:
+def alone(
+    pipeline: ImagenVideoPipeline, stage: StageSpec, scenes: Sequence[Scene], run: Any
+) -> Sets:
     """Run one stage on the shrunk real renders of every scene."""
     spec, sets, output = pipeline.spec, Sets(run.lite0), stage.output
     source = spec.input_of(stage.name)

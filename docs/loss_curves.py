@@ -22,11 +22,18 @@ def main() -> None:
     figure, axes = plt.subplots(2, 4, figsize=(14, 6), constrained_layout=True)
     for axis, stage in zip(axes.flat, STAGES, strict=False):
         log = runs / stage / "log.jsonl"
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+        lines = (
+            [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+            if log.exists()
+            else []
+        )
         for key in ("loss_images", "loss_clips"):
             points = [(line["step"], line[key]) for line in lines if key in line]
             means = [
-                (points[i][0], sum(v for _, v in points[max(0, i - SMOOTH + 1) : i + 1]) / min(i + 1, SMOOTH))
+                (
+                    points[i][0],
+                    sum(v for _, v in points[max(0, i - SMOOTH + 1) : i + 1]) / min(i + 1, SMOOTH),
+                )
                 for i in range(len(points))
             ]
             if means:

@@ -1,7 +1,7 @@
 """What a user sees when something is wrong: one message with four parts.
 
-Every error that a user can cause says where it happened, what was found, what was expected, and what
-to do about it. Programmer invariants stay plain asserts; these classes are for people.
+Every error that a user can cause says where it happened, what was found, what was expected, and
+what to do about it. Programmer invariants stay plain asserts; these classes are for people.
 """
 
 from __future__ import annotations

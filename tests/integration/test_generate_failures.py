@@ -52,7 +52,7 @@ def test_another_request_never_takes_over_kept_stages(
 ) -> None:
     with interrupt("tsr1"):
         generate(PROMPT, "--until", "tsr1", "--out", tmp_path)
-    done = generate(PROMPT, "--until", "tsr1", "--out", tmp_path, "--steps", "1")
+    done = generate(PROMPT, "--until", "tsr1", "--out", tmp_path, "--steps", "3")
     assert done.code == 2
     assert "the work of another request" in done.err
     assert (tmp_path / ".work" / f"{SLUG}-0" / "base.safetensors").is_file()

@@ -1,12 +1,13 @@
 """What every super-resolution stage must beat, and how sharp a video is.
 
-    space   bilinear enlargement
-    time    frame repeat: [f0 f0 f1 f1 ...]      linear blend: [f0 (f0+f1)/2 f1 ...], the last held
+space   bilinear enlargement
+time    frame repeat: [f0 f0 f1 f1 ...]      linear blend: [f0 (f0+f1)/2 f1 ...], the last held
 """
 
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from imagen_video.cascade.resample import fill_frames, resize
 from imagen_video.tensor_types import Video
@@ -14,17 +15,17 @@ from imagen_video.tensor_types import Video
 LUMA = (0.299, 0.587, 0.114)
 
 
-def bilinear(video: Video, height: int, width: int) -> Video:
+def bilinear(video: Video, height: int, width: int) -> Tensor:
     """Enlarge in space."""
     return resize(video, height, width)
 
 
-def frame_repeat(video: Video, factor: int) -> Video:
+def frame_repeat(video: Video, factor: int) -> Tensor:
     """Show every frame `factor` times."""
     return fill_frames(video, factor)
 
 
-def linear_blend(video: Video, factor: int) -> Video:
+def linear_blend(video: Video, factor: int) -> Tensor:
     """Blend linearly from every frame to the next; the last frame is held."""
     later = torch.cat([video[:, 1:], video[:, -1:]], dim=1)
     parts = torch.arange(factor, device=video.device, dtype=video.dtype) / factor
@@ -33,7 +34,7 @@ def linear_blend(video: Video, factor: int) -> Video:
     return blended.flatten(1, 2)
 
 
-def baselines(low_res: Video, frames: int, height: int, width: int) -> dict[str, Video]:
+def baselines(low_res: Video, frames: int, height: int, width: int) -> dict[str, Tensor]:
     """Return every baseline that makes an output shape from a stage's input, by name.
 
     Args:

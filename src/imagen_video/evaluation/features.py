@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -54,8 +54,11 @@ class Lite0:
         self._network = _load_network(_weights_path()).to(self.device)
 
     @torch.no_grad()
-    def frames(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, "f d"]:
+    def frames(self, frames: np.ndarray) -> Float[Tensor, "f d"]:
         """Return the features of every frame, `(f, 1280)` float32 on the CPU.
+
+        Args:
+            frames: uint8 RGB `(f, h, w, 3)`.
 
         Raises:
             InputError: for anything but uint8 RGB frames.
@@ -78,7 +81,7 @@ class Lite0:
             parts.append(maps.mean((2, 3)).cpu())
         return torch.cat(parts)
 
-    def clip(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float[Tensor, " d"]:
+    def clip(self, frames: np.ndarray) -> Float[Tensor, " d"]:
         """Return the features of a clip, `(3840,)`."""
         return clip_vector(self.frames(frames))
 

@@ -46,7 +46,7 @@ class Moments:
                 "features", f"width {vectors.shape[1]}", f"{len(self.mean)}", "do not mix features"
             )
         if not bool(torch.isfinite(vectors).all()):
-            raise InputError("features", "NaN or infinite values", "finite values", "check the clip")
+            raise InputError("features", "NaN or infinite", "finite values", "check the clip")
         if not len(vectors):
             return self
         values = vectors.to(torch.float64)

@@ -1,17 +1,18 @@
 """What the low-resolution video already says about the result, taken out of the network's job.
 
-Deviation: the paper's super-resolution networks see z and output v. With `UNetSpec.residual_std` set, the
-network sees and predicts the part that the upsampled video leaves open, at unit variance:
+Deviation: the paper's super-resolution networks see z and output v. With `UNetSpec.residual_std`
+set, the network sees and predicts the part that the upsampled video leaves open, at unit variance:
 
-    x ~ N(m, s^2),  m = alpha' y,  s^2 = alpha'^2 std^2 + sigma'^2     from the augmented low-res video y
+    x ~ N(m, s^2),  m = alpha' y,  s^2 = alpha'^2 std^2 + sigma'^2     y: augmented low-res video
     z = alpha x + sigma eps has variance D = sigma^2 + alpha^2 s^2 around alpha m
 
-    input    (z - alpha m) / sqrt(D) = a xi + b eps        xi = (x - m) / s
-    output   a eps - b xi                                  a = alpha s / sqrt(D),  b = sigma / sqrt(D)
+    input    (z - alpha m) / sqrt(D) = a xi + b eps      xi = (x - m) / s
+    output   a eps - b xi                                a = alpha s / sqrt(D), b = sigma / sqrt(D)
 
-That is v-prediction of the residual xi. It is the preconditioning of Karras et al. (2206.00364), section 5,
-with the low-res video as the prior mean; m = 0 and s = 1 give plain v-prediction. A network whose output is
-zero is the best linear estimate, so an untrained stage already upscales. See docs/lab-notes.md for the effect.
+That is v-prediction of the residual xi. It is the preconditioning of Karras et al. (2206.00364),
+section 5, with the low-res video as the prior mean; m = 0 and s = 1 give plain v-prediction. A
+network whose output is zero is the best linear estimate, so an untrained stage already upscales.
+See docs/lab-notes.md for the effect.
 """
 
 from __future__ import annotations
@@ -65,13 +66,14 @@ class LowResPrior(NamedTuple):
         return (z - self.alpha * self.mean) / self.total.sqrt()
 
     def loss_weight(self) -> Tensor:
-        """D / s^2: turns squared errors of v into those of the residual's own v, `(b, f or 1, 1, 1, 1)`."""
+        """D / s^2, `(b, f or 1, 1, 1, 1)`: squared errors of v become those of the residual's v."""
         return self.total / self.s2
 
     def as_v(self, output: Tensor, z: Tensor) -> Tensor:
         """Turn the network's output into v of x.
 
-        The posterior of x given z has mean (sigma^2 m + alpha s^2 z) / D and variance sigma^2 s^2 / D, so
+        The posterior of x given z has mean (sigma^2 m + alpha s^2 z) / D and variance
+        sigma^2 s^2 / D, so
 
             v = sigma (alpha (1 - s^2) z - m) / D + s / sqrt(D) * output
         """

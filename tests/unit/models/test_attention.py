@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -27,6 +29,12 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | float = 0
     return scores.softmax(dim=0) @ values
 
 
+def project(layer: nn.Conv2d, vectors: Tensor) -> Tensor:
+    """Apply a 1x1 convolution to `(n, channels)`."""
+    assert layer.bias is not None
+    return vectors @ layer.weight[:, :, 0, 0].T + layer.bias
+
+
 def heads(vector: Tensor) -> list[Tensor]:
     return list(vector.split(HEAD, dim=-1))
 
@@ -44,10 +52,10 @@ def test_spatial_attention_equals_a_plain_loop(positions: bool, text: bool) -> N
     out = layer(x, (states, mask), 2)
     for frame in range(2):
         normed = layer.norm(x)[frame].flatten(1).T  # (positions, channels)
-        query = normed @ layer.query.weight[:, :, 0, 0].T + layer.query.bias
+        query = project(layer.query, normed)
         key_values = []
         if layer.key_value is not None:
-            key_values.append(normed @ layer.key_value.weight[:, :, 0, 0].T + layer.key_value.bias)
+            key_values.append(project(layer.key_value, normed))
         if layer.text_key_value is not None:
             assert layer.text_norm is not None
             tokens = layer.text_norm(states[0, frame][mask[0, frame]])
@@ -62,7 +70,7 @@ def test_spatial_attention_equals_a_plain_loop(positions: bool, text: bool) -> N
                     )
                 ]
             )
-            expected = layer.out.weight[:, :, 0, 0] @ attended + layer.out.bias
+            expected = project(layer.out, attended[None])[0]
             torch.testing.assert_close(
                 out[frame].flatten(1)[:, position],
                 x[frame].flatten(1)[:, position] + expected,
@@ -91,7 +99,7 @@ def test_temporal_attention_equals_a_plain_loop() -> None:
                         )
                     ]
                 )
-                expected = layer.out.weight[:, :, 0, 0] @ attended + layer.out.bias
+                expected = project(layer.out, attended[None])[0]
                 before = x.view(batch, frames, 16, 4)[b, f, :, position]
                 torch.testing.assert_close(
                     out[b, f, :, position], before + expected, rtol=1e-4, atol=1e-4
@@ -125,7 +133,7 @@ def test_attention_is_never_over_space_and_time_together(
     lengths: set[int] = set()
     plain = torch.nn.functional.scaled_dot_product_attention
 
-    def spying(query: Tensor, key: Tensor, value: Tensor, **options: Tensor) -> Tensor:
+    def spying(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
         lengths.add(key.shape[-2])
         return plain(query, key, value, **options)
 

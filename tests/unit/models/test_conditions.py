@@ -122,10 +122,12 @@ def test_a_frame_hears_its_own_caption_only() -> None:
 
 def only(name: str) -> UNetSpec:
     """A spec in which one numeric condition is the only one besides the noise level."""
-    values = {"class_id": {"num_classes": 7}, "vector": {"vector_width": 3}}[name]
-    return UNetSpec(
-        levels=ATTENTION.levels[:1], embedding_width=16, head_width=8, text_width=12, **values
+    spec = UNetSpec(
+        levels=ATTENTION.levels[:1], embedding_width=16, head_width=8, text_width=TEXT_WIDTH
     )
+    if name == "class_id":
+        return dataclasses.replace(spec, num_classes=7)
+    return dataclasses.replace(spec, vector_width=3)
 
 
 def test_class_minus_one_is_no_class() -> None:
