@@ -25,8 +25,7 @@ import torch
 FRAMES, HEIGHT, WIDTH = 16, 24, 40
 TOKENS, TEXT_WIDTH = 32, 768
 
-# Peers print advice while they are built: it must not get between the answers.
-ANSWERS, sys.stdout = sys.stdout, sys.stderr
+ANSWERS = sys.stdout
 
 Call = Callable[[], torch.Tensor]
 Build = Callable[[str], tuple[torch.nn.Module, Call]]
@@ -152,6 +151,8 @@ def peak_bytes() -> int:
 def main() -> None:
     """Build the contender and time a call for every line that comes in."""
     name, mode, threads = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    # Peers print advice while they are built: it must not get between the answers.
+    sys.stdout = sys.stderr
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     build, packages = CONTENDERS[name]

@@ -129,7 +129,7 @@ def judge(
     probe: SubjectProbe,
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Measure some clips of the scenes; return shares, and what was seen in every clip."""
-    ranked = probe.ranked(torch.stack([look(LITE0(), clip) for clip in clips]))
+    ranked = probe.ranked(torch.stack([look(feature_network(), clip) for clip in clips]))
     seen = [
         {
             "caption": scene.caption,
@@ -155,7 +155,7 @@ def judge(
 _loaded: list[Lite0] = []
 
 
-def LITE0() -> Lite0:
+def feature_network() -> Lite0:
     """Load the feature network once."""
     if not _loaded:
         _loaded.append(Lite0())
