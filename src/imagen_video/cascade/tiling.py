@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 from imagen_video.cascade.spec import Clip
 from imagen_video.errors import InputError, ResourceError
 from imagen_video.models.cost import inference_bytes
 from imagen_video.models.spec import UNetSpec
+
+REFERENCE_FRAMES, REFERENCE_STRIDES = 32, 64
+"""Window whose memory is followed to know the bytes of a position: its fixed part hardly counts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,11 +153,25 @@ def window_bytes(unet: UNetSpec, clip: Clip, plan: TilePlan, batch: int = 1) -> 
     With more than one tile, a window of frames keeps a copy of z and its upsampled, noised input
     over the whole plane, plus one frame in the making.
     """
-    network = inference_bytes(unet, batch, *plan.window)
+    network = _network_bytes(unet, batch, plan.window)
     if len(plan) == 1:
         return network
     frame = 4 * batch * unet.channels * clip.height * clip.width
     return network + (plan.window[0] * (2 if unet.low_res else 1) + 4) * frame
+
+
+def _network_bytes(unet: UNetSpec, batch: int, window: tuple[int, int, int]) -> int:
+    """Predict the network's memory on a window.
+
+    A tileable network works on each position alike, so one large reference window tells the bytes
+    of a position: following the allocations of every candidate would take seconds.
+    """
+    if not unet.tileable:
+        return inference_bytes(unet, batch, *window)
+    side = REFERENCE_STRIDES * unet.stride
+    reference = inference_bytes(unet, 1, REFERENCE_FRAMES, side, side)
+    share = batch * math.prod(window) / (REFERENCE_FRAMES * side * side)
+    return math.ceil(reference * share)
 
 
 def _candidates(unet: UNetSpec, clip: Clip) -> list[TilePlan]:
