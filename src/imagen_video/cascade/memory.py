@@ -38,6 +38,14 @@ def resident_bytes() -> int:
 
 def peak_bytes() -> int:
     """Peak resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # ru_maxrss would include the process that started this one
+        fields = dict(
+            line.split(":", 1) for line in status.read_text(encoding="ascii").splitlines()
+        )
+        if "VmHWM" in fields:
+            return int(fields["VmHWM"].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

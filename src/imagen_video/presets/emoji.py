@@ -24,7 +24,7 @@ TEXT_ENCODER = {
 
 def emoji() -> CascadeSpec:
     """Build the spec of the shipped cascade."""
-    guided = SamplingSpec(sampler="ddim", steps=32, guidance_weight=2.0, threshold="dynamic")
+    guided = SamplingSpec(sampler="ddim", steps=32, guidance_weight=3.0, threshold="dynamic")
     return CascadeSpec(
         name="emoji",
         text_encoder=TEXT_ENCODER,
@@ -42,7 +42,7 @@ def emoji() -> CascadeSpec:
                 output=Clip(frames=32, height=24, width=40, fps=6.0),
                 unet=_pyramid((48, 96, 192), (1, 1, 2), residual_std=0.25),
                 augmentation_max_t=0.3,
-                sampling=SamplingSpec(sampler="ddim", steps=16, guidance_weight=0.0),
+                sampling=_few(4),
             ),
             StageSpec(
                 name="ssr1",
@@ -57,7 +57,7 @@ def emoji() -> CascadeSpec:
                 ),
                 augmentation_max_t=0.5,
                 train_frames=8,
-                sampling=SamplingSpec(sampler="ddim", steps=16, guidance_weight=0.0),
+                sampling=_few(4),
             ),
             StageSpec(
                 name="ssr2",
@@ -67,7 +67,7 @@ def emoji() -> CascadeSpec:
                 augmentation_max_t=0.3,
                 crop=(96, 96),
                 train_frames=8,
-                sampling=SamplingSpec(sampler="ddim", steps=8, threshold="static"),
+                sampling=_few(2),
             ),
             StageSpec(
                 name="tsr2",
@@ -77,7 +77,7 @@ def emoji() -> CascadeSpec:
                 augmentation_max_t=0.3,
                 crop=(96, 96),
                 train_frames=8,
-                sampling=SamplingSpec(sampler="ddim", steps=6, threshold="static"),
+                sampling=_few(2),
             ),
             StageSpec(
                 name="tsr3",
@@ -87,7 +87,7 @@ def emoji() -> CascadeSpec:
                 augmentation_max_t=0.3,
                 crop=(96, 96),
                 train_frames=8,
-                sampling=SamplingSpec(sampler="ddim", steps=4, threshold="static"),
+                sampling=_few(2),
             ),
             StageSpec(
                 name="ssr3",
@@ -97,9 +97,24 @@ def emoji() -> CascadeSpec:
                 augmentation_max_t=0.3,
                 crop=(128, 128),
                 train_frames=4,
-                sampling=SamplingSpec(sampler="ddim", steps=4, threshold="static"),
+                sampling=_few(2),
             ),
         ),
+    )
+
+
+def _few(steps: int) -> SamplingSpec:
+    """Few deterministic steps with little augmentation.
+
+    Measured on the first weights (docs/lab-notes.md): more steps, or a log SNR of 3, leave
+    noise that networks trained this briefly do not take away.
+    """
+    return SamplingSpec(
+        sampler="ddim",
+        steps=steps,
+        guidance_weight=0.0,
+        threshold="static",
+        augmentation_logsnr=6.0,
     )
 
 
