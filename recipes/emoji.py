@@ -67,7 +67,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="base",
-        steps=4200,
+        steps=3800,
         clips=4,
         images=40,
         image_fraction=0.4,

@@ -277,3 +277,20 @@ def test_a_network_is_the_same_for_the_same_seed() -> None:
     z, logsnr, _ = inputs(ATTENTION)
     one, other = awake(ATTENTION, seed=3), awake(ATTENTION, seed=3)
     assert torch.equal(one(z, logsnr, Conditions()), other(z, logsnr, Conditions()))
+
+
+def test_skips_are_joined_on_channels_and_scaled_by_one_over_root_two() -> None:
+    network = awake(ATTENTION)
+    seen: dict[str, Tensor] = {}
+    network.down[0][-1].register_forward_hook(  # pyright: ignore[reportIndexIssue]
+        lambda _, args, result: seen.__setitem__("down", result)
+    )
+    network.upsample[0].register_forward_hook(
+        lambda _, args, result: seen.__setitem__("upsampled", result)
+    )
+    network.up[0][0].register_forward_pre_hook(  # pyright: ignore[reportIndexIssue]
+        lambda _, args: seen.__setitem__("up", args[0])
+    )
+    network(*inputs(ATTENTION))
+    joined = torch.cat([seen["upsampled"], seen["down"] / math.sqrt(2)], dim=1)
+    assert torch.equal(seen["up"], joined)
