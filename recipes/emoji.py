@@ -75,6 +75,15 @@ PHASES: tuple[Phase, ...] = (
         cooldown_fraction=0.33,
     ),
     Phase(
+        stage="base",
+        steps=4400,
+        clips=4,
+        images=40,
+        image_fraction=0.1,
+        learning_rate=4e-4,
+        cooldown_fraction=0.07,
+    ),
+    Phase(
         stage="tsr1",
         steps=450,
         clips=2,
@@ -103,7 +112,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="tsr2",
-        steps=400,
+        steps=800,
         clips=2,
         images=16,
         image_fraction=0.05,
@@ -112,7 +121,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="tsr3",
-        steps=400,
+        steps=800,
         clips=2,
         images=16,
         image_fraction=0.05,

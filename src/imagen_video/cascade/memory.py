@@ -10,7 +10,7 @@ import resource
 import sys
 from pathlib import Path
 
-RESERVE = 192 << 20
+RESERVE = 448 << 20
 """Bytes kept free for what no plan sees: allocator slack, video encoding, buffers of libraries."""
 
 PROCESS = 640 << 20

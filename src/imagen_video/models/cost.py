@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,9 +48,22 @@ def flops(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> i
 def inference_bytes(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> int:
     """Predict the peak memory of an fp32 forward pass without gradients: inputs, no weights."""
     follower = _LiveBytes()
-    with follower:
+    with follower, _FusedAttention():
         _forward(spec, batch, frames, height, width)
     return int(follower.peak * WORKSPACE)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Makes attention cost its result only, as fused kernels do.
+
+    The meta device would take the unfused path, whose matrix of all pairs of positions is many
+    times larger than everything else.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.scaled_dot_product_attention:
+            return torch.empty_like(args[0])
+        return func(*args, **(kwargs or {}))
 
 
 class _LiveBytes(TorchDispatchMode):

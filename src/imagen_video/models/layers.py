@@ -27,9 +27,11 @@ class PositionRMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(n, c, h, w)` over c."""
-        # the mean of squares in at least fp32: bf16 would lose half of its few digits in the sum
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        inverse = torch.rsqrt(wide.square().mean(dim=1, keepdim=True) + 1e-6).to(x.dtype)
+        # summed in at least fp32: bf16 would lose half of its few digits. One fused reduction:
+        # squares and their mean would take two more passes over memory.
+        wide = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=wide)
+        inverse = torch.rsqrt(norm.square() / x.shape[1] + 1e-6).to(x.dtype)
         return x * inverse * self.weight.view(1, -1, 1, 1).to(x.dtype)
 
 
