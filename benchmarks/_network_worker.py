@@ -65,7 +65,7 @@ def imagen_pytorch(device: str) -> tuple[torch.nn.Module, Call]:
     class Width:
         d_model = TEXT_WIDTH
 
-    transformers.T5Config.from_pretrained = lambda *_args, **_kwargs: Width()
+    transformers.T5Config.from_pretrained = lambda *_args, **_kwargs: Width()  # pyright: ignore[reportAttributeAccessIssue]
     spec = util.find_spec("imagen_pytorch")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("imagen-pytorch is not installed here")

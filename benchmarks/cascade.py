@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def main() -> None:
     """Generate one video and print what it took."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--prompt", default="a panda dancing on a blue background")
     parser.add_argument("--bundle", default="emoji")
     parser.add_argument("--until", help="last stage; the whole cascade if left out")

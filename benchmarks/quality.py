@@ -164,7 +164,7 @@ def feature_network() -> Lite0:
 
 def main() -> None:
     """Generate, judge and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bundle", default="emoji")
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--prompts", type=int, default=100)

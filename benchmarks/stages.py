@@ -179,7 +179,7 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bundle", default="emoji")
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--clips", type=int, default=64, help="of every stage alone")

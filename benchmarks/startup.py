@@ -54,7 +54,7 @@ def seconds(code: str) -> float:
 
 def main() -> None:
     """Time every answer in turn and print the medians."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "startup.json")
     args = parser.parse_args()

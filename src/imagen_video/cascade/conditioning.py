@@ -1,4 +1,4 @@
-"""How the video of one stage becomes the condition of the next (paper.md 3.1, 3.2).
+"""How the video of one stage becomes the condition of the next.
 
     enlarge to the output shape, then add noise at level lambda', and tell the network lambda'
 

@@ -3,7 +3,7 @@
     down in space   antialiased bilinear      up in space   bilinear
     down in time    skip frames               up in time    repeat frames, or blank frames
 
-Source: Imagen Video, sections on spatial and temporal super-resolution (paper.md 3.1). Given frames
+Source: Imagen Video, sections on spatial and temporal super-resolution. Given frames
 sit at the indices 0, r, 2r, ... of the output.
 """
 

@@ -127,7 +127,7 @@ def _load_network(path: Path) -> nn.Module:
     digest = hashlib.sha256(content).hexdigest()
     if digest != WEIGHTS_SHA256:
         raise DataError(str(path), f"SHA-256 {digest}", f"SHA-256 {WEIGHTS_SHA256}", fix)
-    from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore[reportMissingTypeStubs]
+    from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0")
     # The package holds a .pth file only. What is read are the bytes that were just compared, by the

@@ -61,7 +61,7 @@ class Conditions:
     def drop(self, dropped: Tensor) -> Conditions:
         """Make text, class and vector null for the videos where `dropped` `(b,)` is True.
 
-        Only these are dropped: super-resolution stages keep their low-res video (paper.md 5;
+        Only these are dropped: super-resolution stages keep their low-res video (as in
         Imagen).
         """
         changes: dict[str, Tensor | None] = {}

@@ -1,4 +1,4 @@
-"""Scalars and text become one conditioning vector per frame (paper.md 2.2, 3.2, 3.3).
+"""Scalars and text become one conditioning vector per frame.
 
     u = arctan(exp(-logsnr / 2)) / (pi / 2)     roughly t in [0, 1] (Salimans & Ho 2022, released
     code)

@@ -32,7 +32,7 @@ def test_noise_does_not_change_the_ground() -> None:
 
 
 def test_a_flat_picture_of_a_gradients_middle_colour_is_not_that_gradient() -> None:
-    middle = np.uint8([24, 130, 190])
+    middle = np.array([24, 130, 190], dtype=np.uint8)
     assert nearest_ground(np.full((2, 24, 40, 3), middle)) != "ocean gradient"
 
 
