@@ -76,12 +76,12 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="base",
-        steps=4400,
+        steps=4148,
         clips=4,
         images=40,
         image_fraction=0.1,
         learning_rate=4e-4,
-        cooldown_fraction=0.07,
+        cooldown_fraction=0.0265,
     ),
     Phase(
         stage="tsr1",
