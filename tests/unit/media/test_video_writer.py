@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections.abc import Iterator
 from fractions import Fraction
@@ -189,19 +190,23 @@ def test_frames_of_changing_size_are_refused(tmp_path: Path, clip: np.ndarray) -
         write_video(tmp_path / "c.mp4", [clip, clip[:, :, :20]], 24)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_disk() -> Iterator[None]:
-    """Let this process write no file beyond 20 kB, as a full disk would."""
+    """Let this process write no file beyond 20 kB, as a full disk would.
+
+    Not a fixture: that would last while pytest writes its own dot, and kill a run with a long log.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_disk_that_fills_up_is_a_resource_error_and_leaves_no_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3), dtype=np.uint8)
-    with pytest.raises(ResourceError, match="room on the disk"):
+    with small_disk(), pytest.raises(ResourceError, match="room on the disk"):
         write_video(tmp_path / "c.mp4", noise, 24)
     assert list(tmp_path.iterdir()) == []
 
