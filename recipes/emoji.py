@@ -85,7 +85,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="tsr1",
-        steps=450,
+        steps=800,
         clips=2,
         images=32,
         image_fraction=0.1,
@@ -103,7 +103,7 @@ PHASES: tuple[Phase, ...] = (
     ),
     Phase(
         stage="ssr2",
-        steps=700,
+        steps=1100,
         clips=2,
         images=16,
         image_fraction=0.2,
