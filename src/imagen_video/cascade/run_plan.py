@@ -57,7 +57,7 @@ class RunPlan:
         if before is not None:
             held += self._bytes(stage, before)
         budget = activation_budget(memory, max(held, resident), self._bytes(stage, clip))
-        guided = 2 if self.sampling[stage.name].guidance_weight else 1  # guidance doubles the batch
+        guided = 2 if self.sampling[stage.name].is_guided else 1  # guidance doubles the batch
         batch = self.batch * guided
         return plan_for_memory(f"stage {stage.name!r}", stage.unet, clip, budget, batch=batch)
 

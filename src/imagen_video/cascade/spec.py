@@ -112,6 +112,12 @@ class SamplingSpec:
         if not 0 <= self.gamma <= 1:
             raise InputError("SamplingSpec.gamma", f"{self.gamma}", "0 to 1", "correct it")
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether some step calls the network with and without the prompt."""
+        low = self.guidance_low if self.guidance == "oscillating" else 0.0
+        return self.guidance_weight != 0 or low != 0
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageSpec:

@@ -81,11 +81,9 @@ class UNetSpec:
     residual_std: float | None = None
     """Standard deviation of (clean video - upsampled low-res video), or None for a plain v output.
 
-    Deviation: the paper's networks output v directly. With a value here the network outputs the
-    part of v that the best linear estimate from z and the low-res video leaves over, scaled to unit
-    variance (the preconditioning of Karras et al. 2022, eq. 7, with the low-res video as the prior
-    mean). An untrained SR stage is then already the bilinear upscaler, which matters where training
-    time is counted in minutes.
+    Deviation: the paper's networks see z and output v. With a value here the network sees and
+    predicts what the low-res video leaves open, at unit variance; see `models.prior`. An untrained
+    SR stage is then already the bilinear upscaler.
     """
 
     def __post_init__(self) -> None:
