@@ -1,4 +1,4 @@
-"""The low-res prior is a change of variables: v-prediction of the residual, neither more nor less."""
+"""The low-res prior is a change of variables: v-prediction of the residual, no more, no less."""
 
 from __future__ import annotations
 
