@@ -53,7 +53,8 @@ def generate(pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], args: Any) 
     """Make the clips that are not there yet; return the files of the judged frames."""
     until = args.until or pipeline.spec.stages[-1].name
     clip, stride = pipeline.spec.stage(until).output, pipeline.spec.frame_stride(until)
-    folder = args.work / f"{pipeline.digest[:12] or 'unsaved'}-{until}"
+    made_with = f"{until}-seed{args.seed}-{'bf16' if pipeline.bf16 else 'fp32'}"
+    folder = args.work / f"{pipeline.digest[:12] or 'unsaved'}-{made_with}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:03d}.safetensors" for index in range(len(scenes))]
     missing = [index for index, path in enumerate(paths) if not path.exists()]

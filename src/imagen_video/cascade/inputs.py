@@ -123,15 +123,30 @@ def seeds_for(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
     return seeds
 
 
+def prompts_for(prompt: str | Sequence[str], where: str = "prompt") -> tuple[str, ...]:
+    """Return the texts of a call: one, or several.
+
+    Raises:
+        InputError: for anything else than text; empty text is the encoder's to refuse.
+    """
+    texts = (prompt,) if isinstance(prompt, str) else prompt
+    if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
+        raise InputError(
+            where, repr(prompt)[:80], "a string, or a list of strings", "write it as text"
+        )
+    return tuple(texts)
+
+
 def negatives_for(text: str | Sequence[str] | None, count: int) -> tuple[str, ...] | None:
     """Return one negative prompt a video.
 
     Raises:
-        InputError: for another number of texts.
+        InputError: for another number of texts, or anything else than text.
     """
     if text is None:
         return None
-    texts = (text,) * count if isinstance(text, str) else tuple(text)
+    texts = prompts_for(text, "negative_prompt")
+    texts = texts * count if isinstance(text, str) else texts
     if len(texts) != count:
         raise InputError(
             "negative_prompt", f"{len(texts)} texts", f"one, or {count}", "give one a prompt"

@@ -95,10 +95,18 @@ def clips_for(
         width: pixels of the last stage's output; the spec's if None.
 
     Raises:
-        InputError: if a stage's clip would not be whole or its strides do not divide it.
+        InputError: if a stage's clip would not be whole, its strides do not divide it, or a size
+            is asked for where a given video decides it.
     """
     clips: dict[str, Clip] = {}
     last = stages[-1].output
+    if source is not None and (num_frames, height, width) != (None, None, None):
+        raise InputError(
+            "num_frames, height, width",
+            f"{num_frames}, {height}, {width} with a given video",
+            "none of them: every stage multiplies the video that it is given",
+            "leave them out, or cut and resize the video first",
+        )
     wanted = (
         last.frames if num_frames is None else num_frames,
         last.height if height is None else height,

@@ -22,6 +22,7 @@ from imagen_video.cascade.inputs import (
     fit_video,
     given_first_frames,
     negatives_for,
+    prompts_for,
     seeds_for,
     spread_options,
 )
@@ -186,7 +187,7 @@ class ImagenVideoPipeline:
                 "guidance_weight (the paper's w, 0 = off)",
                 f"pass guidance_weight={guidance_scale - 1:g}: it is guidance_scale - 1",
             )
-        prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+        prompts = prompts_for(prompt)
         request = Request(
             prompts=prompts,
             seeds=seeds_for(

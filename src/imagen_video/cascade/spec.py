@@ -275,7 +275,7 @@ class CascadeSpec:
         """
         values = checked_fields(cls, data, where, skip=("stages", "text_encoder"))
         stages = values.get("stages")
-        if not isinstance(stages, list) or len(stages) > MAX_STAGES:
+        if not isinstance(stages, list | tuple) or len(stages) > MAX_STAGES:
             raise InputError(
                 f"{where}.stages",
                 repr(stages)[:80],

@@ -147,13 +147,14 @@ class ConditionEmbedding(nn.Module):
         return functional.silu(self.mlp(total))
 
     def _class_rows(self, class_id: Tensor | None) -> Tensor:
-        """Rows of the class table, `(b or 1, f or 1)`."""
+        """Rows of the class table, `(b or 1, f or 1)`; an id past the classes is an index error."""
         assert self.class_table is not None
         null = self.class_table.num_embeddings - 1
         if class_id is None:
             return torch.full((1, 1), null, device=self.class_table.weight.device)
         ids = _per_frame(class_id)
-        return torch.where(ids < 0, null, ids)
+        # the null row lies behind the classes: an id of `num_classes` must not read it unnoticed
+        return torch.where(ids < 0, null, torch.where(ids >= null, null + 1, ids))
 
     def _known_vector(self, vector: Tensor | None) -> Tensor:
         """The vector with zeros where it is NaN, and which numbers are known."""

@@ -27,7 +27,10 @@ FIELDS: dict[str, dict[str, type]] = {
     "minilm": {**_COMMON, "package": str, "weights_sha256": str},
     "t5": {**_COMMON, "source": str, "fingerprint": str, "dtype": str},
 }
-"""Which fields an identity has, all of them required, and their JSON types."""
+"""Which fields an identity has and their JSON types."""
+
+UNPINNED = frozenset({"fingerprint"})
+"""Fields that a preset may leave out: it names the weights before anybody has them on disk."""
 
 _FILE = "text_encoder.json"
 
@@ -39,7 +42,7 @@ def checked_identity(identity: object) -> dict[str, Any]:
         identity: the parsed content of `text_encoder.json`.
 
     Returns:
-        The same, known to be complete and well typed.
+        The same, known to be well typed and complete, but for fields that need not be pinned.
 
     Raises:
         BundleError: not an object, an unknown encoder, or a field missing, unknown or ill typed.
@@ -57,15 +60,15 @@ def checked_identity(identity: object) -> dict[str, Any]:
             "use a newer version of imagen-video, or restore the bundle's file",
         )
     fields = FIELDS[name]
-    if set(identity) != set(fields):
+    if set(identity) | UNPINNED & set(fields) != set(fields):
         raise BundleError(
             _FILE,
             f"the fields {', '.join(sorted(map(str, identity)))}",
             ", ".join(sorted(fields)),
             "restore the bundle's file",
         )
-    for field, kind in fields.items():
-        _check_field(field, identity[field], kind)
+    for field in identity:
+        _check_field(field, identity[field], fields[field])
     return dict(identity)
 
 

@@ -94,7 +94,8 @@ class T5Encoder:
         """Rebuild the encoder that a bundle names.
 
         Args:
-            identity: the content of `text_encoder.json`.
+            identity: the content of `text_encoder.json`. Without a fingerprint, as in a preset,
+                any weights do; those found are named by the encoder's own `identity`.
             device: where the encoder runs.
             source: another place of the same weights, if the one named is not on this machine.
 
@@ -105,11 +106,11 @@ class T5Encoder:
         encoder = cls(
             place, dtype=identity["dtype"], max_tokens=identity["max_tokens"], device=device
         )
-        if encoder._fingerprint != identity["fingerprint"]:
+        if encoder._fingerprint != identity.get("fingerprint", encoder._fingerprint):
             raise BundleError(
                 f"the T5 weights at {place}",
                 f"fingerprint {encoder._fingerprint}",
-                str(identity["fingerprint"]),
+                str(identity.get("fingerprint")),
                 "point to the weights that the cascade was trained with",
             )
         return encoder

@@ -55,6 +55,21 @@ def test_stages_one_by_one_from_kept_outputs_equal_the_whole_run() -> None:
     assert torch.equal(run(pipeline, request(start="tsr1", video=base)), whole.frames)
 
 
+@pytest.mark.parametrize("prompt", [3, None, {"a": 1}, ["a cat", 3], b"a cat"])
+def test_prompts_that_are_not_text_are_refused(prompt: Any) -> None:
+    with pytest.raises(InputError, match=r"prompt: got .*; expected a string"):
+        small_pipeline()(prompt)
+    if prompt is not None:
+        with pytest.raises(InputError, match="negative_prompt: got"):
+            small_pipeline()("a cat", negative_prompt=prompt)
+
+
+def test_sizes_beside_a_given_video_are_refused() -> None:
+    video = random_video(1, 2, 3, 6, 10)
+    with pytest.raises(InputError, match="multiplies the video"):
+        run(small_pipeline(), request(start="ssr1", video=video, height=24, width=40))
+
+
 def test_a_video_of_another_size_is_multiplied() -> None:
     video = random_video(1, 2, 3, 6, 10)
     assert run(small_pipeline(), request(start="ssr1", video=video)).shape == (1, 2, 3, 12, 20)

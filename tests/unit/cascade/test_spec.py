@@ -20,6 +20,7 @@ SPEC = small_cascade()
 def test_every_preset_survives_json(name: str) -> None:
     spec = preset(name)
     assert CascadeSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert CascadeSpec.from_json(spec.to_json()) == spec
 
 
 def changed(which: str, **changes: Any) -> CascadeSpec:

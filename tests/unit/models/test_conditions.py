@@ -147,6 +147,15 @@ def test_class_minus_one_is_no_class() -> None:
     )
 
 
+def test_a_class_past_the_last_is_an_error_and_not_no_class() -> None:
+    spec = only("class_id")
+    network = awake(spec)
+    z, logsnr, conditions = inputs(spec)
+    for past in (7, 8, 1000):
+        with pytest.raises(IndexError):
+            network(z, logsnr, conditions.replace(class_id=torch.tensor([past, 1])))
+
+
 def test_a_vector_of_nan_is_no_vector() -> None:
     spec = only("vector")
     network = awake(spec)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from imagen_video.errors import BundleError
+from imagen_video.presets import preset
 from imagen_video.text.minilm import MiniLMEncoder
 from imagen_video.text.registry import ENCODERS, FIELDS, build_text_encoder, checked_identity
 from imagen_video.text.t5 import T5Encoder
@@ -37,6 +38,13 @@ def test_t5_is_rebuilt_from_another_place(tiny_t5: Path) -> None:
     identity = T5Encoder(tiny_t5, dtype="float32").identity
     moved = build_text_encoder(identity | {"source": "/elsewhere"}, source=tiny_t5)
     assert moved.width == identity["width"]
+
+
+def test_a_preset_need_not_pin_the_weights_of_t5(tiny_t5: Path) -> None:
+    pinned = T5Encoder(tiny_t5, dtype="float32").identity
+    loose = {name: value for name, value in pinned.items() if name != "fingerprint"}
+    assert build_text_encoder(loose).identity == pinned
+    assert checked_identity(preset("paper").text_encoder)["source"] == "google/t5-v1_1-xxl"
 
 
 def test_a_width_that_is_not_the_encoders_is_refused(tiny_t5: Path) -> None:
