@@ -64,9 +64,7 @@ class SpatialAttention(nn.Module):
             mask = mask[:, None, None, :]
         if not keys:
             return x
-        attended = functional.scaled_dot_product_attention(
-            query, torch.cat(keys, dim=2), torch.cat(values, dim=2), attn_mask=mask
-        )
+        attended = _attend(query, torch.cat(keys, dim=2), torch.cat(values, dim=2), mask)
         return x + self.out(_from_tokens(attended.transpose(1, 2).flatten(2), height, width))
 
     def _heads(self, tokens: Tensor) -> Tensor:
@@ -95,12 +93,8 @@ class TemporalAttention(nn.Module):
         # (b, f, p, 3, heads, d) -> three of (b p, heads, f, d)
         qkv = qkv.view(batch, num_frames, positions, 3, self.num_heads, channels // self.num_heads)
         query, key, value = qkv.permute(3, 0, 2, 4, 1, 5).flatten(1, 2).unbind(0)
-        attended = functional.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=self._bias(batch, num_frames, positions, is_image, query.dtype),
-        )
+        bias = self._bias(batch, num_frames, positions, is_image, query.dtype)
+        attended = _attend(query, key, value, bias)
         attended = attended.view(batch, positions, self.num_heads, num_frames, -1).permute(
             0, 3, 1, 2, 4
         )
@@ -126,6 +120,23 @@ class TemporalAttention(nn.Module):
         )
         bias = bias.masked_fill(others, float("-inf"))
         return bias.repeat_interleave(positions, dim=0)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k' / sqrt(d) + mask) v, for `(n, heads, l, d)`; a mask is boolean or added.
+
+    On a CPU, PyTorch's fused kernel takes four to ten times as long as the formula in its backward
+    pass (docs/lab-notes.md), so it is used there for inference only.
+    """
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    wide = torch.promote_types(query.dtype, torch.float32)
+    logits = (query @ key.transpose(-1, -2)).to(wide) * query.shape[-1] ** -0.5
+    if mask is not None and mask.dtype == torch.bool:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    elif mask is not None:
+        logits = logits + mask
+    return logits.softmax(dim=-1).to(value.dtype) @ value
 
 
 def _to_tokens(x: Tensor) -> Tensor:

@@ -39,6 +39,16 @@ def heads(vector: Tensor) -> list[Tensor]:
     return list(vector.split(HEAD, dim=-1))
 
 
+@pytest.mark.parametrize("mask", ["none", "boolean", "bias"])
+def test_attention_that_trains_equals_the_fused_kernel(mask: str) -> None:
+    query, key, value = (random(2, 3, length, HEAD) for length in (5, 7, 7))
+    masks = {"none": None, "boolean": random(2, 1, 1, 7) > 0, "bias": random(1, 3, 5, 7)}
+    trained = module._attend(query, key, value, masks[mask])
+    with torch.no_grad():
+        fused = module._attend(query, key, value, masks[mask])
+    torch.testing.assert_close(trained, fused)
+
+
 @pytest.mark.parametrize(("positions", "text"), [(True, True), (True, False), (False, True)])
 def test_spatial_attention_equals_a_plain_loop(positions: bool, text: bool) -> None:
     level = LevelSpec(
@@ -131,13 +141,13 @@ def test_attention_is_never_over_space_and_time_together(
     spec: UNetSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths: set[int] = set()
-    plain = torch.nn.functional.scaled_dot_product_attention
+    plain = module._attend
 
-    def spying(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    def spying(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         lengths.add(key.shape[-2])
-        return plain(query, key, value, **options)
+        return plain(query, key, value, mask)
 
-    monkeypatch.setattr(module.functional, "scaled_dot_product_attention", spying)
+    monkeypatch.setattr(module, "_attend", spying)
     frames, height, width, tokens = 7, 8, 12, 5
     z, logsnr, conditions = inputs(spec, 1, frames, height, width)
     awake(spec)(z, logsnr, conditions)
