@@ -15,7 +15,7 @@ import torch
 
 from imagen_video.cascade.resample import resize
 from imagen_video.cascade.spec import CascadeSpec, StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batch import Batch, BatchSource, rows_of_rank, shard_source
 from imagen_video.media.frames import to_float
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class SceneBatches:
     """Share of the steps that see independent images instead of clips (joint training)."""
     seed: int = 0
     """Keys the choice of images or clips, windows and crops."""
+    rank: int = 0
+    """Which of `ranks` processes this is."""
+    ranks: int = 1
+    """How many processes share a batch."""
 
     @staticmethod
     def of(
@@ -69,15 +73,22 @@ class SceneBatches:
             seed=seed,
         )
 
+    def shard(self, rank: int, ranks: int) -> SceneBatches:
+        """Return a source that renders the rows of one process only."""
+        return dataclasses.replace(self, rank=rank, ranks=ranks)
+
     def batch(self, step: int) -> Batch:
-        """Render the batch of a step."""
+        """Render the batch of a step, or this process's rows of it."""
         images = np.random.default_rng((self.seed, 1, step)).random() < self.image_fraction
         count = self.images if images else self.clips
+        rows = rows_of_rank(count, self.rank, self.ranks)
         first = step * max(self.images, self.clips)
-        rendered = [self._example(first + i, images) for i in range(count)]
+        rendered = [self._example(first + i, images) for i in rows]
         return Batch(
             video=torch.stack([video for video, _ in rendered]),
             captions=tuple(caption for _, caption in rendered),
+            offset=rows.start,
+            total=count,
         )
 
     def _example(self, index: int, image: bool) -> tuple[torch.Tensor, str]:
@@ -113,15 +124,19 @@ class SceneBatches:
 
 
 class Prefetched:
-    """Renders the next batch in a thread while the current one is trained on."""
+    """Makes the next batch in a thread while the current one is trained on."""
 
-    def __init__(self, source: SceneBatches) -> None:
-        """Start with nothing rendered."""
+    def __init__(self, source: BatchSource) -> None:
+        """Start with nothing made."""
         from concurrent.futures import Future, ThreadPoolExecutor
 
         self._source = source
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._next: tuple[int, Future[Batch]] | None = None
+
+    def shard(self, rank: int, ranks: int) -> Prefetched:
+        """Return a source of the rows of one process."""
+        return Prefetched(shard_source(self._source, rank, ranks))
 
     def batch(self, step: int) -> Batch:
         """Return the batch of a step; steps in order come from the thread."""

@@ -27,20 +27,20 @@ MAX_PROMPT_CHARACTERS = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class TextEmbedding:
-    """Token states of a batch of prompts."""
+    """Token states of a batch of prompts, or of one prompt a frame: `(b, f, l, w)`, `(b, f, l)`."""
 
-    states: Float[Tensor, "b l w"]
+    states: Float[Tensor, "b *f l w"]
     """Hidden states of the encoder's last layer; zero where the mask is False."""
 
-    mask: Bool[Tensor, "b l"]
+    mask: Bool[Tensor, "b *f l"]
     """True for a real token. A row without any True is a dropped (null) prompt."""
 
     def __post_init__(self) -> None:
         """Refuse states and masks that do not belong together."""
-        if self.states.ndim != 3 or self.mask.shape != self.states.shape[:2]:
+        if self.states.ndim not in (3, 4) or self.mask.shape != self.states.shape[:-1]:
             raise ValueError(
                 f"states {tuple(self.states.shape)} and mask {tuple(self.mask.shape)} must be "
-                "(b, l, w) and (b, l)"
+                "(b, l, w) and (b, l), or (b, f, l, w) and (b, f, l)"
             )
         if self.mask.dtype != torch.bool:
             raise ValueError(f"the mask must be boolean, got {self.mask.dtype}")
@@ -52,12 +52,12 @@ class TextEmbedding:
     @property
     def num_tokens(self) -> int:
         """Padded length l."""
-        return self.states.shape[1]
+        return self.states.shape[-2]
 
     @property
     def width(self) -> int:
         """Width w of a token state."""
-        return self.states.shape[2]
+        return self.states.shape[-1]
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None

@@ -6,6 +6,13 @@
 
 A folder is written under another name and renamed when complete, so a killed run leaves either a
 whole checkpoint or none; a damaged one is passed over for the one before it.
+
+The files are the same however many processes trained: split tensors are gathered one by one and
+the main process writes them, so it never holds more than one whole tensor and any number of
+processes can go on. (Parts written by every process would be faster, but need that number again or
+a second format; a checkpoint of torch.distributed is pickled.) There is nothing to store of random
+numbers, data order, learning rate and mixed precision: all are functions of the step, and bf16 has
+no scaler.
 """
 
 from __future__ import annotations
@@ -15,34 +22,62 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.errors import DataError
 from imagen_video.media.atomic import writing_error
+from imagen_video.training.optim import create_state, state_tensors
+from imagen_video.training.processes import Processes
+from imagen_video.training.sharding import whole
+from imagen_video.training.tensor_file import TensorWriter, fill_tensors, stored_shapes
 
 PARTS = ("network", "ema", "optimizer")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint as read from disk."""
+    """A whole checkpoint on disk; its tensors are read when asked for."""
 
     path: Path
     step: int
     meta: dict[str, Any]
-    network: dict[str, Tensor]
-    ema: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
+
+    @property
+    def network(self) -> dict[str, Tensor]:
+        """The trained weights."""
+        return load_file(self.file("network"))
+
+    @property
+    def ema(self) -> dict[str, Tensor]:
+        """The averaged weights."""
+        return load_file(self.file("ema"))
+
+    @property
+    def optimizer(self) -> dict[str, Tensor]:
+        """The optimiser's tensors, `exp_avg/input.weight` and so on."""
+        return load_file(self.file("optimizer"))
+
+    def about(self) -> dict[str, Any]:
+        """Return JSON values, to tell another process of it."""
+        return {"path": str(self.path), "step": self.step, "meta": self.meta}
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Checkpoint:
+        """Rebuild what `about` told."""
+        return cls(path=Path(about["path"]), step=about["step"], meta=about["meta"])
+
+    def file(self, part: str) -> Path:
+        """Where a part lies."""
+        return self.path / f"{part}.safetensors"
 
 
-def save_checkpoint(
+def save_checkpoint(  # noqa: PLR0913 - what a checkpoint is made of
     run_dir: Path,
     *,
     step: int,
@@ -51,51 +86,51 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     meta: dict[str, Any],
     keep: int,
+    processes: Processes | None = None,
 ) -> Path:
     """Write a checkpoint after `step` updates and delete all but the newest `keep`.
 
+    Every process must call it.
+
     Raises:
-        ResourceError: if the disk is full; earlier checkpoints stay.
+        ResourceError: if the disk is full, in every process; earlier checkpoints stay.
         InputError: if the folder cannot be written to.
     """
-    folder = run_dir / "checkpoints"
-    final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}"
-    try:
-        for left in folder.glob(".step-*"):  # by a run that was killed while writing
-            shutil.rmtree(left, ignore_errors=True)
-        temporary.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            "network": _contiguous(network.state_dict()),
-            "ema": _contiguous(ema.state_dict()),
-            "optimizer": _optimizer_tensors(network, optimizer),
-        }
-        digests = {}
-        for part in PARTS:
-            write_tensors(tensors[part], temporary / f"{part}.safetensors")
-            digests[part] = _sha256(temporary / f"{part}.safetensors")
-        state = {"step": step, "sha256": digests, "meta": meta}
-        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.replace(final)
-    except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise writing_error(final, error) from error
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    processes = processes or Processes()
+    final = run_dir / "checkpoints" / f"step-{step:08d}"
+    temporary = final.with_name(f".{final.name}.{os.getpid()}")
+    processes.on_main(lambda: _begin(temporary))
+    tensors = {
+        "network": network.state_dict(),
+        "ema": ema.state_dict(),
+        "optimizer": state_tensors(network, optimizer),
+    }
+    writers = {}
+    for part in PARTS:
+        if processes.is_main:
+            writers[part] = TensorWriter(temporary / f"{part}.safetensors", tensors[part])
+        for tensor in tensors[part].values():
+            gathered = whole(tensor)
+            if processes.is_main:
+                writers[part].add(gathered)
+            del gathered
+        if processes.is_main:
+            writers[part].close()
+    state = {"step": step, "meta": meta}
+    processes.on_main(lambda: _finish(temporary, final, writers, state))
+    processes.on_main(lambda: _delete_old(final.parent, keep))
     return final
 
 
 def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
-    """Read the newest checkpoint that is whole; None if there is none.
+    """Find the newest checkpoint that is whole; None if there is none.
 
     Raises:
         DataError: if there are checkpoints but every one of them is damaged.
     """
     folders = sorted((run_dir / "checkpoints").glob("step-*"), reverse=True)
     for folder in folders:
-        checkpoint = _read(folder)
+        checkpoint = _checked(folder)
         if checkpoint is not None:
             return checkpoint
     if folders:
@@ -109,61 +144,82 @@ def newest_checkpoint(run_dir: Path) -> Checkpoint | None:
 
 
 def restore(
-    checkpoint: Checkpoint, network: nn.Module, ema: nn.Module, optimizer: torch.optim.Optimizer
+    checkpoint: Checkpoint,
+    network: nn.Module,
+    ema: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    other_optimizer: bool = False,
 ) -> None:
-    """Put a checkpoint's state back.
+    """Put a checkpoint's state back; each of several processes reads its own part.
+
+    Args:
+        checkpoint: what was saved.
+        network: gets the trained weights.
+        ema: gets the averaged weights.
+        optimizer: gets its tensors.
+        other_optimizer: the run's optimiser was another; tensors that both have are kept.
 
     Raises:
-        DataError: if its tensors are not the network's.
+        DataError: if its tensors are not the network's, or not all of the optimiser's.
     """
-    try:
-        network.load_state_dict(checkpoint.network)
-        ema.load_state_dict(checkpoint.ema)
-    except RuntimeError as error:
-        raise DataError(
-            str(checkpoint.path),
-            "weights of another network",
-            "those of this stage's spec",
-            "resume with the spec of the run, or use another run folder",
-        ) from error
+    fill_tensors(checkpoint.file("network"), network.state_dict())
+    fill_tensors(checkpoint.file("ema"), ema.state_dict())
+    create_state(optimizer)
+    file = checkpoint.file("optimizer")
+    stored = stored_shapes(file)
     for name, parameter in network.named_parameters():
-        state = {
-            key: checkpoint.optimizer[f"{key}/{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"{key}/{name}" in checkpoint.optimizer
-        }
-        if state:
-            for key, value in state.items():
-                # keep the parameter's memory format: it decides the order of sums
-                if key != "step":
-                    state[key] = torch.empty_like(parameter).copy_(value)
-            optimizer.state[parameter] = state
+        # a layer that no batch has used yet has no state
+        if not any(f"{key}/{name}" in stored for key in optimizer.state[parameter]):
+            del optimizer.state[parameter]
+    tensors = state_tensors(network, optimizer)
+    if other_optimizer:
+        tensors = {n: t for n, t in tensors.items() if stored.get(n) == tuple(t.shape)}
+    fill_tensors(file, tensors, others_too=other_optimizer)
 
 
-def _read(folder: Path) -> Checkpoint | None:
+def _begin(temporary: Path) -> None:
+    """Make the folder, and clear what a run that was killed while writing left."""
+    try:
+        for left in temporary.parent.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise writing_error(temporary, error) from error
+
+
+def _finish(
+    temporary: Path, final: Path, writers: Mapping[str, TensorWriter], state: dict[str, Any]
+) -> None:
+    """Put the folder in its place, if all was written."""
+    try:
+        state = {**state, "sha256": {part: writer.digest() for part, writer in writers.items()}}
+        (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        if final.exists():
+            shutil.rmtree(final)
+        temporary.replace(final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise writing_error(final, error) from error
+
+
+def _delete_old(folder: Path, keep: int) -> None:
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _checked(folder: Path) -> Checkpoint | None:
+    """Return the checkpoint in a folder if every file is as it was written."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if not isinstance(state["meta"], dict):
+            return None
         for part in PARTS:
             if _sha256(folder / f"{part}.safetensors") != state["sha256"][part]:
                 return None
-        if not isinstance(state["meta"], dict):
-            return None
-        tensors = {part: load_file(folder / f"{part}.safetensors") for part in PARTS}
-        return Checkpoint(path=folder, step=int(state["step"]), meta=state["meta"], **tensors)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return Checkpoint(path=folder, step=int(state["step"]), meta=state["meta"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _optimizer_tensors(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{key}/{name}": value.contiguous()
-        for name, parameter in network.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
 def _sha256(path: Path) -> str:

@@ -9,6 +9,34 @@ from imagen_video.errors import InputError
 from imagen_video.models.spec import checked_fields
 
 Precision = Literal["fp32", "bf16"]
+OptimizerName = Literal["adamw", "muon", "adafactor"]
+Parallel = Literal["ddp", "fsdp"]
+
+_CHOICES: dict[str, Any] = {
+    "precision": Precision,
+    "optimizer": OptimizerName,
+    "parallel": Parallel,
+}
+
+_SHARES = ("image_fraction", "packed_images", "cooldown_fraction", "text_dropout", "ema_decay")
+
+HARMLESS = frozenset(
+    (
+        "accumulate",
+        "change_optimizer",
+        "checkpoint_minutes",
+        "compile",
+        "gradient_checkpointing",
+        "keep_checkpoints",
+        "log_every",
+        "max_minutes",
+        "parallel",
+        "sample_minutes",
+        "validate_every",
+        "wandb",
+    )
+)
+"""Settings that leave what is learned as it is, but for the order of sums."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,13 +46,23 @@ class TrainConfig:
     steps: int = 10_000
     """Optimiser updates in all, counted over resumes."""
     clips: int = 4
-    """Clips in a batch of clips."""
+    """Clips in a batch of clips, over all processes."""
     images: int = 32
-    """Images in a batch of images."""
+    """Images in a batch of images, over all processes."""
     image_fraction: float = 0.5
     """Share of the steps on independent images (joint image-video training); 1 = images only."""
+    packed_images: float = 0.0
+    """Share of the rows of a batch of clips that are images, packed into a clip (shards only)."""
+    accumulate: int = 1
+    """Parts in which a process works through its rows: less memory, the same gradient."""
+    optimizer: OptimizerName = "adamw"
+    """adamw (fused); muon: orthogonal momentum for matrices, adamw for the rest; or adafactor:
+    statistics of rows and columns, little memory."""
+    change_optimizer: bool = False
+    """Go on with a run of another optimizer: what it knows of the old state is kept."""
     learning_rate: float = 4e-4
-    """Peak of AdamW. Assumption: the paper gives none; small networks take more than 1e-4."""
+    """Its peak. Assumption: the paper gives none; small networks take more than 1e-4. Adafactor
+    multiplies it by the size of each weight: 1e-2 to 1e-1 is usual."""
     warmup_steps: int = 200
     """Updates of linear warm-up."""
     cooldown_fraction: float = 0.3
@@ -36,15 +74,19 @@ class TrainConfig:
     ema_decay: float = 0.999
     """Decay of the averaged weights: min(this, (1 + n) / (10 + n)) at update n."""
     text_dropout: float = 0.1
-    """Probability of training without text, for classifier-free guidance (Imagen: 10 %)."""
+    """Probability of training without text, class and vector, for guidance (Imagen: 10 %)."""
     precision: Precision = "fp32"
     """bf16 = autocast; weights, averages and optimiser stay fp32."""
+    parallel: Parallel = "ddp"
+    """What each of several processes holds: a copy (ddp), or a part of every tensor (fsdp)."""
     compile: bool = False
-    """torch.compile the network: minutes of warm-up, then faster on some machines."""
+    """torch.compile the blocks: minutes of warm-up, then faster on some machines."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time, equal results."""
     seed: int = 0
     """Keys data order, noise, dropout and initial weights."""
+    validate_every: int = 500
+    """Updates between two measurements of the loss on held-out clips; 0 = none."""
     checkpoint_minutes: float = 5.0
     """Time between checkpoints."""
     keep_checkpoints: int = 2
@@ -53,17 +95,19 @@ class TrainConfig:
     """Time between sample sheets; 0 = none."""
     log_every: int = 20
     """Updates between two lines of the log."""
+    wandb: str | None = None
+    """Project to log to on Weights & Biases, besides TensorBoard."""
     max_minutes: float | None = None
     """Stop after this long, with a checkpoint; the run can be resumed."""
 
     def __post_init__(self) -> None:
         """Refuse settings no run can have."""
-        for name in ("steps", "clips", "images", "keep_checkpoints", "log_every"):
+        for name in ("steps", "clips", "images", "accumulate", "keep_checkpoints", "log_every"):
             if getattr(self, name) < 1:
                 raise InputError(
                     f"TrainConfig.{name}", f"{getattr(self, name)}", "at least 1", "raise it"
                 )
-        for name in ("image_fraction", "cooldown_fraction", "text_dropout", "ema_decay"):
+        for name in _SHARES:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
                     f"TrainConfig.{name}", f"{getattr(self, name)}", "0 to 1", "correct it"
@@ -75,13 +119,14 @@ class TrainConfig:
                 "a positive number",
                 "raise it",
             )
-        if self.precision not in get_args(Precision):
-            raise InputError(
-                "TrainConfig.precision",
-                repr(self.precision),
-                f"{get_args(Precision)}",
-                "choose one",
-            )
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(
+                    f"TrainConfig.{name}",
+                    repr(getattr(self, name)),
+                    f"{get_args(choices)}",
+                    "choose one",
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imagen_video.training.sharding import held, local, whole
+
 MOMENTUM = 0.95
 SMALLEST_SIDE = 48
 """Matrices with a shorter side (input, output, tables of biases) are left to AdamW."""
@@ -41,7 +43,7 @@ class Muon(torch.optim.AdamW):
         )
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self, closure: Any = None) -> None:
         """Update every parameter that has a gradient; a closure is not taken."""
         assert closure is None
         groups = self.param_groups
@@ -62,10 +64,11 @@ class Muon(torch.optim.AdamW):
         if "exp_avg" not in state:
             state["exp_avg"] = torch.zeros_like(parameter)
         momentum = state["exp_avg"].lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonal(torch.lerp(gradient, momentum, MOMENTUM).flatten(1))
-        scale = 0.2 * math.sqrt(max(update.shape))
-        parameter.mul_(1 - rate * decay)
-        parameter.sub_(update.reshape(parameter.shape), alpha=rate * scale)
+        # a matrix that is split over processes is turned as a whole by each, which keeps its part
+        matrix = whole(torch.lerp(gradient, momentum, MOMENTUM)).flatten(1)
+        update = orthogonal(matrix).reshape(parameter.shape)[held(parameter)]
+        scale = 0.2 * math.sqrt(max(matrix.shape))
+        local(parameter).mul_(1 - rate * decay).sub_(update, alpha=rate * scale)
 
 
 def is_matrix(parameter: Tensor) -> bool:

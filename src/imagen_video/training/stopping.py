@@ -35,15 +35,6 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def raise_if_requested(self) -> None:
-        """Pass the interrupt on, after the checkpoint.
-
-        Raises:
-            KeyboardInterrupt: if a stop was asked for.
-        """
-        if self.requested:
-            raise KeyboardInterrupt
-
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt

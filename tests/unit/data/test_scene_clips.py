@@ -80,7 +80,9 @@ def test_the_same_step_gives_the_same_batch_whatever_ran_before() -> None:
 def test_no_two_steps_share_a_scene() -> None:
     source = batches(image_fraction=0.5)
     numbers = [
-        int(caption.split()[1]) for step in range(20) for caption in source.batch(step).captions
+        int(str(caption).split()[1])
+        for step in range(20)
+        for caption in source.batch(step).captions
     ]
     assert len(set(numbers)) == len(numbers)
 
@@ -158,7 +160,23 @@ def test_an_error_in_the_thread_reaches_the_caller() -> None:
                 raise OSError("gone")
             return step
 
-    ahead = Prefetched(Broken())  # pyright: ignore[reportArgumentType]
+    ahead = Prefetched(Broken())
     ahead.batch(0)
     with pytest.raises(OSError, match="gone"):
         ahead.batch(1)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_processes_render_their_own_rows_of_the_same_batch(
+    fraction: float, rendered: list[dict[str, Any]]
+) -> None:
+    whole = batches(clips=5, image_fraction=fraction).batch(3)
+    rendered.clear()
+    parts = [
+        Prefetched(batches(clips=5, image_fraction=fraction)).shard(rank, 2) for rank in (0, 1)
+    ]
+    made = [part.batch(3) for part in parts]
+    assert torch.equal(torch.cat([part.video for part in made]), whole.video)
+    assert made[0].captions + made[1].captions == whole.captions
+    assert [part.offset for part in made] == [0, 2]
+    assert {part.whole for part in made} == {5}

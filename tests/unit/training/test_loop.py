@@ -100,3 +100,50 @@ def test_signals_go_where_they_went_before(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     run(tmp_path, config_of(steps=1))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_average_is_resumed_and_not_started_anew_at_the_weights(tmp_path: Path) -> None:
+    changes = {"ema_decay": 0.9, "learning_rate": 1e-2}
+    run(tmp_path / "cut", config_of(steps=4, **changes))
+    found = newest_checkpoint(tmp_path / "cut")
+    assert found is not None
+    assert any(not torch.equal(found.ema[name], found.network[name]) for name in found.ema)
+    seen: list[Any] = []
+    run(
+        tmp_path / "cut",
+        config_of(steps=4, sample_minutes=60.0, **changes),
+        network=network_of(seed=3),
+        on_sample=lambda network, step: seen.append(weights(network)),
+    )
+    assert_equal(seen[0], found.ema)
+
+
+def test_a_run_that_is_done_writes_no_checkpoint_again(tmp_path: Path) -> None:
+    run(tmp_path, config_of(steps=2))
+    file = tmp_path / "checkpoints" / "step-00000002" / "state.json"
+    before = file.stat().st_mtime_ns
+    run(tmp_path, config_of(steps=2))
+    assert file.stat().st_mtime_ns == before
+
+
+def test_an_objective_that_draws_from_global_generators_resumes_exactly(tmp_path: Path) -> None:
+    def objective(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        return objective_of()(network, batch, generator) * (1 + torch.rand(()))
+
+    changes: dict[str, Any] = {"cooldown_fraction": 0.0}
+    whole = network_of()
+    run(tmp_path / "whole", config_of(steps=6, **changes), network=whole, objective=objective)
+    run(tmp_path / "cut", config_of(steps=3, **changes), objective=objective)
+    torch.rand(17)
+    resumed = network_of(seed=8)
+    run(tmp_path / "cut", config_of(steps=6, **changes), network=resumed, objective=objective)
+    assert_equal(weights(resumed), weights(whole))
+
+
+def test_a_source_without_data_ends_the_run_and_says_why(tmp_path: Path) -> None:
+    class Empty(ColourClips):
+        def batch(self, step: int) -> Batch:
+            return Batch(video=torch.zeros(0, 4, 3, 4, 6))
+
+    with pytest.raises(InputError, match="at least one clip"):
+        run(tmp_path, config_of(), batches=Empty())

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from imagen_video.cascade.spec import StageSpec
 from imagen_video.data.batch import Batch
 from imagen_video.models.conditions import Conditions
 from unit.cascade.small_cascades import awake, random_video
@@ -111,3 +113,130 @@ def test_gradient_checkpointing_gives_the_same_loss_and_gradient(stage: str) -> 
         gradients.append([p.grad for p in network.parameters() if p.grad is not None])
     assert losses[0] == losses[1]
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def packed(stage: str, rows: int = 4, images: int = 2) -> Batch:
+    """The first rows are images in the place of frames, the others are clips."""
+    out = SPEC.stage(stage).output
+    video = random_video(rows, out.frames, 3, out.height, out.width)
+    captions = tuple(tuple(f"r{row} f{f}" for f in range(out.frames)) for row in range(rows))
+    return Batch(video=video, captions=captions, is_image=torch.arange(rows) < images)
+
+
+STAGES = ["base", "tsr1", "ssr1"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_packed_image_has_its_own_noise_level_and_a_clip_has_one(stage: str) -> None:
+    batch = packed(stage)
+    network = awake(SPEC.stage(stage).unet)
+    _, _, logsnr, conditions = objective_of(stage).predict(network, batch, generator())
+    assert [len(set(row.tolist())) for row in logsnr] == [logsnr.shape[1]] * 2 + [1, 1]
+    if stage != "base":
+        level = conditions.low_res_logsnr
+        assert level is not None
+        assert [len(set(row.tolist())) for row in level] == [logsnr.shape[1]] * 2 + [1, 1]
+    if conditions.given_mask is not None:
+        assert not conditions.given_mask[:2].any()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_packed_image_is_trained_on_itself_alone(stage: str) -> None:
+    """Changing one image of a sequence changes the error of no other: also in temporal stages."""
+    batch = packed(stage)
+    network = awake(SPEC.stage(stage).unet)
+    objective = objective_of(stage, text_dropout=0.0)
+    changed = batch.video.clone()
+    changed[0, 2] = -changed[0, 2]
+    errors = []
+    for video in (batch.video, changed):
+        v_hat, v, *_ = objective.predict(
+            network, dataclasses.replace(batch, video=video), generator()
+        )
+        errors.append((v_hat - v).square().mean(dim=(2, 3, 4)))
+    moved = (errors[0] - errors[1]).abs() > 1e-6
+    assert moved[0].tolist() == [f == 2 for f in range(moved.shape[1])]
+    assert not moved[1:].any()
+
+
+def test_a_temporal_stage_sees_every_packed_image_as_its_own_low_res_frame() -> None:
+    batch = packed("tsr1")
+    objective = objective_of("tsr1")
+    network = awake(SPEC.stage("tsr1").unet)
+    # hardly any noise on the low-res video: what is left is the video itself
+    stage = dataclasses.replace(objective.stage, augmentation_max_t=1e-9)
+    objective = dataclasses.replace(objective, stage=stage)
+    _, _, _, conditions = objective.predict(network, batch, generator())
+    assert conditions.low_res is not None
+    assert torch.allclose(conditions.low_res[:2], batch.video[:2], atol=1e-3)
+    assert torch.allclose(conditions.low_res[2:, ::2], batch.video[2:, ::2], atol=1e-3)
+    assert torch.allclose(conditions.low_res[2:, 1::2], batch.video[2:, ::2], atol=1e-3)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_rows_count_alike_whether_they_are_clips_or_packed_images(stage: str) -> None:
+    batch, network = packed(stage), awake(SPEC.stage(stage).unet)
+    objective = objective_of(stage)
+    predicted = objective.predict(network, batch, generator())
+    errors = objective.row_errors(*predicted)
+    assert errors.shape == (4,)
+    assert objective.error(*predicted).item() == pytest.approx(errors.mean().item())
+
+
+@pytest.mark.parametrize("kind", ["clips", "packed"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_loss_of_a_batch_is_the_mean_over_its_parts(stage: str, kind: str) -> None:
+    batch = packed(stage) if kind == "packed" else clips(stage)
+    network = awake(SPEC.stage(stage).unet)
+    parts = [loss_of(stage, batch.rows(range(i, i + 1)), network) for i in range(len(batch))]
+    # a batch of one and a batch of four are summed in another order
+    assert torch.stack(parts).mean().item() == pytest.approx(
+        loss_of(stage, batch, network).item(), rel=1e-5
+    )
+
+
+def labelled(**changes: Any) -> tuple[StageSpec, Batch]:
+    """A stage that takes every condition there is, and a batch that has them all."""
+    base = SPEC.stage("base")
+    unet = dataclasses.replace(base.unet, num_classes=7, vector_width=2, frame_rate=True)
+    values = {
+        "class_id": torch.tensor([1, 5]),
+        "vector": torch.tensor([[0.5, 2.0], [1.0, -1.0]]),
+        "frame_rate": torch.tensor([6.0, 12.0]),
+        **changes,
+    }
+    return dataclasses.replace(base, unet=unet), dataclasses.replace(clips("base"), **values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"captions": ("a", "c")},
+        {"class_id": torch.tensor([1, 4])},
+        {"vector": torch.tensor([[0.5, 2.0], [1.0, -2.0]])},
+        {"frame_rate": torch.tensor([6.0, 24.0])},
+        {"is_image": torch.tensor([False, True])},
+    ],
+)
+def test_the_loss_feels_every_condition(change: dict[str, Any]) -> None:
+    """A condition of the right shape that reaches nothing would train a deaf network."""
+    stage, batch = labelled()
+    network = awake(stage.unet)
+    objective = dataclasses.replace(objective_of("base", text_dropout=0.0), stage=stage)
+    here, there = (
+        objective(network, dataclasses.replace(batch, **changes), generator())
+        for changes in ({}, change)
+    )
+    assert here != there
+
+
+@pytest.mark.parametrize("name", ["captions", "class_id", "vector"])
+def test_dropped_labels_leave_no_trace_in_the_loss(name: str) -> None:
+    stage, batch = labelled()
+    _, other = labelled(
+        captions=("x", "y"), class_id=torch.tensor([0, 0]), vector=torch.zeros(2, 2)
+    )
+    network = awake(stage.unet)
+    objective = dataclasses.replace(objective_of("base", text_dropout=1.0), stage=stage)
+    changed = dataclasses.replace(batch, **{name: getattr(other, name)})
+    assert objective(network, batch, generator()) == objective(network, changed, generator())
