@@ -47,7 +47,7 @@ def flops(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> i
 @functools.lru_cache(maxsize=1024)
 def inference_bytes(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -> int:
     """Predict the peak memory of an fp32 forward pass without gradients: inputs, no weights."""
-    follower = _LiveBytes()
+    follower = LiveBytes()
     with follower, _FusedAttention():
         _forward(spec, batch, frames, height, width)
     return int(follower.peak * WORKSPACE)
@@ -66,7 +66,7 @@ class _FusedAttention(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):
     """Follows the sizes of all storages that are alive."""
 
     def __init__(self) -> None:

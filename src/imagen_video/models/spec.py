@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from imagen_video.errors import InputError
 
 Temporal = Literal["attention", "convolution", "none"]
-Norm = Literal["group", "rms"]
+Norm = Literal["group", "layer"]
 
 MAX_LEVELS = 16
 MAX_BLOCKS = 256
@@ -36,7 +36,7 @@ class LevelSpec:
     temporal: Temporal = "none"
     """How frames mix: attention in the base, convolution in the other stages (paper, Fig. 7)."""
     norm: Norm = "group"
-    """Group norm over a frame, or per-position RMS norm, which is local: tileable."""
+    """Group norm over a frame, or layer norm of each position, which is local: tileable."""
 
     def __post_init__(self) -> None:
         """Refuse a level that cannot be built."""
@@ -138,7 +138,7 @@ class UNetSpec:
     def tileable(self) -> bool:
         """Whether a tile with a halo equals the full result: every operation is local."""
         return all(
-            level.norm == "rms" and not level.spatial_attention and level.temporal != "attention"
+            level.norm == "layer" and not level.spatial_attention and level.temporal != "attention"
             for level in self.levels
         )
 

@@ -179,7 +179,7 @@ def _local(
                 channels=width,
                 num_blocks=blocks,
                 temporal="convolution",
-                norm="rms",
+                norm="layer",
             )
             for width, blocks in zip(channels, num_blocks, strict=True)
         ),

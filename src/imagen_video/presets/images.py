@@ -45,7 +45,7 @@ def text_to_image() -> CascadeSpec:
                     (1, 2, 4, 8, 8),
                     low_res=True,
                     spatial_attention=False,
-                    norm="rms",
+                    norm="layer",
                 ),
                 crop=(256, 256),
                 sampling=SamplingSpec(steps=128, guidance_weight=1.0, threshold="static"),

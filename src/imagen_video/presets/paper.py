@@ -98,21 +98,21 @@ def paper(*, tsr1_spatial_attention: bool = False) -> CascadeSpec:
                 name="tsr2",
                 kind="tsr",
                 output=Clip(frames=64, height=192, width=320, fps=12),
-                unet=_efficient(128, (2, 4, 8, 18), norm="rms"),
+                unet=_efficient(128, (2, 4, 8, 18), norm="layer"),
                 sampling=_constant(6.0),
             ),
             StageSpec(
                 name="tsr3",
                 kind="tsr",
                 output=Clip(frames=128, height=192, width=320, fps=24),
-                unet=_efficient(128, (2, 4, 8, 14), norm="rms"),
+                unet=_efficient(128, (2, 4, 8, 14), norm="layer"),
                 sampling=_constant(6.0),
             ),
             StageSpec(
                 name="ssr3",
                 kind="ssr",
                 output=Clip(frames=128, height=768, width=1280, fps=24),
-                unet=_efficient(128, (2, 4, 7, 6), norm="rms"),
+                unet=_efficient(128, (2, 4, 7, 6), norm="layer"),
                 # Assumption: the size of the crops; Imagen's for the same factor of four.
                 crop=(256, 256),
                 # Deviation: a static clip, because the percentile of 377M values is not local.
@@ -158,7 +158,7 @@ def _efficient(
 
     Imagen halves the resolution before each of its four levels. So does this with `stem`, a thin
     level at full resolution; 48x80 is too small for that.
-    Deviation: norm="rms" where the paper is fully convolutional, so that tiles are exact.
+    Deviation: norm="layer" where the paper is fully convolutional, so that tiles are exact.
     """
     levels = [
         LevelSpec(

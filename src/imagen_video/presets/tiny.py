@@ -152,7 +152,7 @@ def _local(
                 num_blocks=1,
                 text_attention=text_attention and depth == last,
                 temporal="convolution",
-                norm="rms",
+                norm="layer",
             )
             for depth, width in enumerate(channels)
         ),

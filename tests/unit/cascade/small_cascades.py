@@ -40,7 +40,7 @@ def _state(word: str) -> Tensor:
 
 
 def local_unet(**changes: Any) -> UNetSpec:
-    levels = (LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="rms"),)
+    levels = (LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="layer"),)
     values: dict[str, Any] = {
         "levels": levels,
         "patch_size": 2,

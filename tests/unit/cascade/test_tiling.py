@@ -149,7 +149,7 @@ def test_a_temporal_stage_in_ragged_tiles_equals_the_whole(fill: str) -> None:
 
 def test_a_deeper_tileable_network_in_tiles_equals_the_whole() -> None:
     levels = tuple(
-        LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="rms") for _ in range(2)
+        LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="layer") for _ in range(2)
     )
     unet = UNetSpec(levels=levels, embedding_width=16, low_res=True)
     stage = StageSpec(name="s", kind="ssr", output=Clip(frames=9, height=48, width=64), unet=unet)

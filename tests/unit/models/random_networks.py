@@ -54,8 +54,8 @@ CONVOLUTION = _spec(
 """Like the first spatial stages: temporal convolution, attention at the coarsest level."""
 
 LOCAL = _spec(
-    LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="rms"),
-    LevelSpec(channels=16, num_blocks=1, text_attention=True, temporal="convolution", norm="rms"),
+    LevelSpec(channels=8, num_blocks=1, temporal="convolution", norm="layer"),
+    LevelSpec(channels=16, num_blocks=1, text_attention=True, temporal="convolution", norm="layer"),
     patch_size=2,
     low_res=True,
     residual_std=0.2,

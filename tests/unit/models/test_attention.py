@@ -52,7 +52,7 @@ def test_attention_that_trains_equals_the_fused_kernel(mask: str) -> None:
 @pytest.mark.parametrize(("positions", "text"), [(True, True), (True, False), (False, True)])
 def test_spatial_attention_equals_a_plain_loop(positions: bool, text: bool) -> None:
     level = LevelSpec(
-        channels=16, num_blocks=1, spatial_attention=positions, text_attention=text, norm="rms"
+        channels=16, num_blocks=1, spatial_attention=positions, text_attention=text, norm="layer"
     )
     layer = SpatialAttention(level, HEAD, 6)
     wake(layer)
@@ -90,7 +90,7 @@ def test_spatial_attention_equals_a_plain_loop(positions: bool, text: bool) -> N
 
 
 def test_temporal_attention_equals_a_plain_loop() -> None:
-    layer = TemporalAttention(LevelSpec(channels=16, num_blocks=1, norm="rms"), HEAD)
+    layer = TemporalAttention(LevelSpec(channels=16, num_blocks=1, norm="layer"), HEAD)
     wake(layer)
     batch, frames = 2, 3
     x = random(batch * frames, 16, 2, 2)
@@ -117,7 +117,7 @@ def test_temporal_attention_equals_a_plain_loop() -> None:
 
 
 def test_temporal_attention_knows_distances_and_not_absolute_times() -> None:
-    layer = TemporalAttention(LevelSpec(channels=16, num_blocks=1, norm="rms"), HEAD)
+    layer = TemporalAttention(LevelSpec(channels=16, num_blocks=1, norm="layer"), HEAD)
     wake(layer)
     # a still clip: without a bias nothing could tell the frames apart, with one it cannot either
     still = random(1, 16, 2, 2).expand(6, -1, -1, -1)
@@ -130,7 +130,7 @@ def test_temporal_attention_knows_distances_and_not_absolute_times() -> None:
 
 
 def test_clips_longer_than_the_bias_table_work() -> None:
-    layer = TemporalAttention(LevelSpec(channels=8, num_blocks=1, norm="rms"), HEAD)
+    layer = TemporalAttention(LevelSpec(channels=8, num_blocks=1, norm="layer"), HEAD)
     wake(layer)
     frames = MAX_FRAME_DISTANCE + 20
     assert layer(random(frames, 8, 1, 1), frames, None).isfinite().all()

@@ -21,7 +21,7 @@ def _local(widths: tuple[int, ...], blocks: tuple[int, ...], patch: int) -> UNet
             num_blocks=count,
             text_attention=depth == len(widths) - 1,
             temporal="convolution",
-            norm="rms",
+            norm="layer",
         )
         for depth, (width, count) in enumerate(zip(widths, blocks, strict=True))
     )

@@ -11,7 +11,7 @@ from imagen_video.models.blocks import TemporalConvolution
 from imagen_video.models.embeddings import TextPooling, noise_level, sinusoidal
 from imagen_video.models.layers import (
     Downsample,
-    PositionRMSNorm,
+    PositionLayerNorm,
     Upsample,
     from_patches,
     make_norm,
@@ -35,22 +35,26 @@ def test_a_patch_holds_the_pixels_of_its_square() -> None:
     assert to_patches(x, 2)[0, :, 0, 1].tolist() == [2.0, 3.0, 6.0, 7.0]
 
 
-def test_rms_norm_makes_every_position_a_unit_vector_and_looks_nowhere_else() -> None:
+def test_layer_norm_makes_every_position_mean_free_and_of_variance_one_and_looks_nowhere_else() -> None:
     x = random(2, 8, 3, 5) * 7 + 3
-    norm = PositionRMSNorm(8)
-    rms = norm(x).square().mean(dim=1)
-    torch.testing.assert_close(rms, torch.ones_like(rms), rtol=1e-4, atol=1e-4)
+    norm = PositionLayerNorm(8)
+    variance, mean = torch.var_mean(norm(x), dim=1, correction=0)
+    torch.testing.assert_close(mean, torch.zeros_like(mean), rtol=0, atol=1e-5)
+    torch.testing.assert_close(variance, torch.ones_like(variance), rtol=1e-4, atol=1e-4)
     changed = x.clone()
-    changed[0, :, 1, 1] = 99.0
+    changed[0, :, 1, 1] += random(8) * 9
     moved = (norm(changed) - norm(x)).abs().amax(dim=1)
     assert moved[0, 1, 1] > 0.01
     moved[0, 1, 1] = 0
     assert (moved == 0).all()
 
 
-def test_rms_norm_of_large_half_precision_values_is_finite() -> None:
-    x = torch.full((1, 64, 2, 2), 300.0, dtype=torch.float16)  # 300^2 overflows float16
-    assert PositionRMSNorm(64)(x).isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_layer_norm_of_large_half_precision_values_is_finite(dtype: torch.dtype) -> None:
+    x = 300 * random(1, 64, 2, 2).to(dtype)  # squares of 300 overflow float16
+    normed = PositionLayerNorm(64)(x)
+    assert normed.dtype == dtype
+    assert normed.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,7 @@ def test_down_and_up_halve_and_double() -> None:
 
 
 def test_temporal_convolution_equals_a_three_dimensional_one() -> None:
-    layer = TemporalConvolution(LevelSpec(channels=8, num_blocks=1, norm="rms"))
+    layer = TemporalConvolution(LevelSpec(channels=8, num_blocks=1, norm="layer"))
     nn.init.normal_(layer.conv.weight)
     assert layer.conv.bias is not None
     nn.init.normal_(layer.conv.bias)

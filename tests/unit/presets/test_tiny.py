@@ -29,7 +29,7 @@ def test_it_has_less_than_a_million_parameters() -> None:
 def test_its_stages_use_every_kind_of_layer_and_setting() -> None:
     stages = tiny().stages
     levels = [level for stage in stages for level in stage.unet.levels]
-    assert {level.norm for level in levels} == {"group", "rms"}
+    assert {level.norm for level in levels} == {"group", "layer"}
     assert {level.temporal for level in levels} == {"attention", "convolution"}
     assert {level.spatial_attention for level in levels} == {True, False}
     assert {level.text_attention for level in levels} == {True, False}
