@@ -26,6 +26,10 @@ DEBUG_VARIABLE = "IMAGEN_VIDEO_DEBUG"
 VERBS: dict[str, tuple[str, str]] = {
     "generate": ("imagen_video.cli.generate", "Turn a sentence into a video."),
     "train": ("imagen_video.cli.train", "Train one stage of a cascade."),
+    "data": (
+        "imagen_video.cli.data",
+        "Check your own clips, and make training shards of them.",
+    ),
     "corpus": ("imagen_video.cli.corpus", "Build and look at the demo's training corpus."),
     "inspect": (
         "imagen_video.cli.inspect",

@@ -65,15 +65,34 @@ def picture_frames(
     Raises:
         MediaError: the data is damaged or cut off, or a frame is over a limit.
     """
+    for start, _, frame in shown_pictures(file, limits):
+        if start >= start_seconds:
+            yield start, frame
+
+
+def shown_pictures(
+    file: OpenedFile, limits: ReadLimits
+) -> Iterator[tuple[float, float, np.ndarray]]:
+    """Decode the frames of a GIF, WebP or APNG, each with its start and its end in seconds.
+
+    Args:
+        file: an open picture file.
+        limits: what to refuse.
+
+    Yields:
+        Start and end in seconds since the first frame, and the frame as uint8 RGB.
+
+    Raises:
+        MediaError: the data is damaged or cut off, or a frame is over a limit.
+    """
     with _decoding(file) as image:
         limits.check_size(file.label, image.width, image.height)
         milliseconds = 0.0
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             frame = _rgb(image)
-            if milliseconds / 1000.0 >= start_seconds:
-                yield milliseconds / 1000.0, frame
-            milliseconds += _milliseconds(image)
+            start, milliseconds = milliseconds, milliseconds + _milliseconds(image)
+            yield start / 1000.0, milliseconds / 1000.0, frame
 
 
 def read_image(source: Source, max_pixels: int = 8192 * 8192) -> UInt8[np.ndarray, "h w 3"]:
