@@ -70,7 +70,7 @@ bench: $(VENV)/.installed-dev  ## run every script of benchmarks/
 constraints:  ## resolve the dependencies anew and write constraints.txt
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install --quiet $(PIP_ARGS) 'torch==$(TORCH)' '.[dev]'
+	build/resolve/bin/python -m pip install --quiet $(PIP_ARGS) 'torch==$(TORCH)' '.[dev,ray,wandb]'
 	{ echo '# What the tests ran with. Written by `make constraints`; do not edit.'; \
 	  build/resolve/bin/python -m pip freeze --exclude imagen-video \
 	  | grep -v -i -E '^(nvidia|cuda|triton)' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt

@@ -33,9 +33,11 @@ from imagen_video.data.probe import probe
 from imagen_video.data.read import read_at_times
 from imagen_video.data.records import Record
 from imagen_video.data.shard_batches import ShardBatches
+from imagen_video.media.picture_bytes import PictureEncoding
 from imagen_video.media.video_io import write_video
 from imagen_video.models.unet import VideoUNet
 from imagen_video.presets import preset
+from imagen_video.text.registry import build_text_encoder
 from imagen_video.training.config import TrainConfig
 from imagen_video.training.objective import StageObjective
 
@@ -84,35 +86,45 @@ def decoded_and_resized(
 
 
 def preparing(clips: Path, cascade: CascadeSpec, work: Path) -> list[dict[str, Any]]:
-    """Time `data prepare` on one core, for more and more stages."""
-    rows = []
+    """Time `data prepare` on one core, for more and more stages; captions are timed elsewhere."""
     records = [found for found in discover(clips) if isinstance(found, Record)]
     names = tuple(stage.name for stage in cascade.stages)
+    assert cascade.text_encoder is not None
+    encoder = build_text_encoder(dict(cascade.text_encoder))
+    encoder.encode(["warm"])
+    rows = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    for last in dict.fromkeys((1, max(1, len(names) - 1), len(names))):
+    all_but_last, every = len(names) - 1, len(names)
+    cases: tuple[tuple[int, PictureEncoding], ...] = (
+        (1, "webp"),
+        (all_but_last, "webp"),
+        (every, "webp"),
+        (every, "jpeg"),
+    )
+    for last, encoding in cases:
         options = PrepareOptions(
-            out=work / f"shards{last}", stages=names[:last], workers=0, upscale=True
+            out=work / f"{encoding}{last}",
+            stages=names[:last],
+            workers=0,
+            upscale=True,
+            encoding=encoding,
         )
         tasks = stage_tasks(cascade, options)
         decoded, resized = decoded_and_resized(records, tasks, cascade.stages[-1].output.fps)
-        prepare(
-            clips, cascade, PrepareOptions(out=work / f"warm{last}", stages=names[:1], workers=0)
-        )
         began = time.process_time()
-        report = prepare(clips, cascade, options)
+        report = prepare(clips, cascade, options, encoder=encoder)
         whole = (time.process_time() - began) / len(records)
-        size = sum(e.bytes for s in report.manifest.stages.values() for e in s.files)
-        raw = sum(
-            s.clips * s.frames * s.height * s.width * s.channels
-            for s in report.manifest.stages.values()
-        )
+        stages = report.manifest.stages.values()
+        size = sum(entry.bytes for stage in stages for entry in stage.files)
+        raw = sum(s.clips * s.frames * s.height * s.width * s.channels for s in stages)
         rows.append(
             {
-                "stages": f"{names[0]} to {names[last - 1]}" if last > 1 else names[0],
+                "stages": f"{names[0]} to {names[last - 1]}",
+                "encoding": encoding,
                 "decoded clips/s": 1 / decoded,
-                "decoded and resized clips/s": 1 / resized,
-                "written clips/s": 1 / whole,
+                "and resized": 1 / resized,
+                "and written": 1 / whole,
                 "MB a clip": size / len(records) / 1e6,
                 "of raw": size / raw,
             }
@@ -145,24 +157,28 @@ def feeding(shards: Path, cascade: CascadeSpec, name: str, runs: int) -> dict[st
     source = ShardBatches.open(
         shards, cascade, name, clips=config.clips, images=config.images, image_fraction=0.5
     )
-    update, fed, trained = trainer(cascade, name), [], []
-    for step in range(2):
-        update(source.batch(step))
-    for step in range(2 * runs):
-        began = time.perf_counter()
-        batch = source.batch(step)
-        fed.append(time.perf_counter() - began)
-        began = time.perf_counter()
+    update = trainer(cascade, name)
+    clocks = (time.perf_counter, time.process_time)
+    fed: list[list[float]] = []
+    trained: list[list[float]] = []
+    for step in range(-2, 2 * runs):
+        began = [clock() for clock in clocks]
+        batch = source.batch(max(0, step + 2))
+        between = [clock() for clock in clocks]
         update(batch)
-        trained.append(time.perf_counter() - began)
+        ended = [clock() for clock in clocks]
+        if step >= 0:
+            fed.append([b - a for a, b in zip(began, between, strict=True)])
+            trained.append([b - a for a, b in zip(between, ended, strict=True)])
     row: dict[str, Any] = {"stage": name}
-    for kind, part in (("clips", slice(0, None, 2)), ("images", slice(1, None, 2))):
-        feed, train = statistics.median(fed[part]), statistics.median(trained[part])
-        size = config.clips if kind == "clips" else config.images
-        row[f"{size} {kind}: batches/s"] = 1 / feed
-        row[f"{size} {kind}: steps/s"] = 1 / train
-        row[f"{kind} ratio"] = train / feed
-    row["seconds"] = {"fed": fed, "trained": trained}
+    for kind, first, size in (("clips", 0, config.clips), ("images", 1, config.images)):
+        feed = [statistics.median(column) for column in zip(*fed[first::2], strict=True)]
+        train = [statistics.median(column) for column in zip(*trained[first::2], strict=True)]
+        row[f"{size} {kind}: batches/s"] = 1 / feed[0]
+        row[f"{size} {kind}: steps/s"] = 1 / train[0]
+        row[f"{kind} ratio"] = train[0] / feed[0]
+        row[f"{kind} ratio, core time"] = train[1] / feed[1]
+    row["wall and core seconds"] = {"fed": fed, "trained": trained}
     return row
 
 
@@ -182,14 +198,14 @@ def main() -> None:
         make_clips(clips, run.clips)
         print("preparing", file=sys.stderr)
         prepared = preparing(clips, cascade, work)
-        shards = work / f"shards{len(cascade.stages)}"
+        shards = work / f"webp{len(cascade.stages)}"
         text = Manifest.read(shards).text
         print("feeding", file=sys.stderr)
         fed = [feeding(shards, cascade, name, run.runs) for name in run.feed]
     print(f"on one core, {WIDTH}x{HEIGHT}, {FPS} fps, {SECONDS:g} s, H.264:")
     print(table(prepared))
     print("\nin turn, on all cores:")
-    print(table([{k: v for k, v in row.items() if k != "seconds"} for row in fed]))
+    print(table([{k: v for k, v in row.items() if "seconds" not in k} for row in fed]))
     result: dict[str, Any] = {"machine": machine(), "prepare": prepared, "feed": fed}
     if text is not None:
         ideal = 2 * text.tokens * text.width / text.captions

@@ -115,3 +115,18 @@ def test_the_notice_names_every_source_of_the_corpus_with_its_version() -> None:
         if package.name not in notice or f"version {package.version}" not in notice
     ]
     assert not missing
+
+
+def test_every_trap_is_guarded_by_tests_that_exist() -> None:
+    rows = (ROOT / "docs" / "traps.md").read_text(encoding="utf-8").splitlines()
+    named = [re.findall(r"`([\w/]+\.py)::(\w+)`", row) for row in rows if row.count("|") == 3]
+    traps = named[2:]  # after the head of the table
+    assert len(traps) > 20
+    assert all(traps)
+    missing = [
+        f"{path}::{name}"
+        for path, name in sum(traps, [])
+        if not (ROOT / "tests" / path).is_file()
+        or f"def {name}(" not in (ROOT / "tests" / path).read_text(encoding="utf-8")
+    ]
+    assert not missing
