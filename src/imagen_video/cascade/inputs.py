@@ -123,12 +123,21 @@ def seeds_for(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
     return seeds
 
 
-def prompts_for(prompt: str | Sequence[str], where: str = "prompt") -> tuple[str, ...]:
+def prompts_for(
+    prompt: str | Sequence[str] | None, where: str = "prompt", untold: int | None = None
+) -> tuple[str, ...]:
     """Return the texts of a call: one, or several.
+
+    Args:
+        prompt: as given.
+        where: its name.
+        untold: for cascades that hear no text: how many empty texts None stands for.
 
     Raises:
         InputError: for anything else than text; empty text is the encoder's to refuse.
     """
+    if prompt is None and untold is not None:
+        return ("",) * untold
     texts = (prompt,) if isinstance(prompt, str) else prompt
     if not isinstance(texts, Sequence) or not all(isinstance(text, str) for text in texts):
         raise InputError(

@@ -26,6 +26,7 @@ from imagen_video.cascade.inputs import (
     seeds_for,
     spread_options,
 )
+from imagen_video.cascade.labels import labels_for
 from imagen_video.cascade.memory import give_back_freed, resident_bytes
 from imagen_video.cascade.options import StageOptions
 from imagen_video.cascade.outputs import as_output_type, check_output_type
@@ -139,9 +140,11 @@ class ImagenVideoPipeline:
 
     def __call__(  # noqa: PLR0913 - the argument names of the ecosystem
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | None = None,
         negative_prompt: str | Sequence[str] | None = None,
         *,
+        class_id: int | Sequence[int] | None = None,
+        vector: Sequence[float] | Sequence[Sequence[float]] | None = None,
         seed: int | Sequence[int] = 0,
         generator: torch.Generator | None = None,
         num_frames: int | None = None,
@@ -159,9 +162,11 @@ class ImagenVideoPipeline:
         """Make one video a prompt.
 
         Args:
-            prompt: one or several sentences.
+            prompt: one or several sentences; None for a cascade without text.
             negative_prompt: what guidance pushes away from, one or one a prompt; None = the null
                 text.
+            class_id: one, or one a video.
+            vector: the numbers of a video, or of each.
             seed: one (video i gets seed + i) or one a prompt. Equal seeds give equal videos in any
                 batch.
             generator: alternative to `seed`: its initial seed is taken.
@@ -187,7 +192,9 @@ class ImagenVideoPipeline:
                 "guidance_weight (the paper's w, 0 = off)",
                 f"pass guidance_weight={guidance_scale - 1:g}: it is guidance_scale - 1",
             )
-        prompts = prompts_for(prompt)
+        ids, vectors = labels_for(class_id, vector)
+        videos = max(1 if label is None else len(label) for label in (ids, vectors))
+        prompts = prompts_for(prompt, untold=None if self._hears_text else videos)
         request = Request(
             prompts=prompts,
             seeds=seeds_for(
@@ -199,6 +206,8 @@ class ImagenVideoPipeline:
             height=height,
             width=width,
             options=spread_options(self.spec, stages or {}, num_inference_steps, guidance_weight),
+            class_id=ids,
+            vector=vectors,
         )
         return self.run(
             request, memory=memory, output_type=output_type, on_progress=callback_on_step_end
@@ -321,9 +330,13 @@ class ImagenVideoPipeline:
         )
         return video, len(tiles)
 
+    @property
+    def _hears_text(self) -> bool:
+        return any(stage.unet.text_width for stage in self.spec.stages)
+
     def _encode(self, request: Request) -> tuple[TextEmbedding | None, TextEmbedding | None]:
         """Encode the prompts and the negative prompts."""
-        if not any(stage.unet.text_width for stage in self.spec.stages):
+        if not self._hears_text:
             return None, None
         if self._encoder is None:
             from imagen_video.text.registry import build_text_encoder

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from imagen_video.cascade.distilled import check_request
 from imagen_video.cascade.inputs import given_first_frames, source_clip
+from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import PROCESS, activation_budget
 from imagen_video.cascade.options import clips_for, resolve, selected
 from imagen_video.cascade.request import Request
@@ -57,8 +59,7 @@ class RunPlan:
         if before is not None:
             held += self._bytes(stage, before)
         budget = activation_budget(memory, max(held, resident), self._bytes(stage, clip))
-        guided = 2 if self.sampling[stage.name].is_guided else 1  # guidance doubles the batch
-        batch = self.batch * guided
+        batch = self.batch * stage.rows_a_sample(self.sampling[stage.name])
         return plan_for_memory(f"stage {stage.name!r}", stage.unet, clip, budget, batch=batch)
 
     def check_memory(self, memory: int | None) -> None:
@@ -93,6 +94,7 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
             "correct them",
         )
     chosen = selected(spec, request.start, request.until)
+    check_labels(request, chosen)
     source = source_clip(request, spec, chosen[0])
     clips = clips_for(
         spec,
@@ -105,7 +107,9 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
     first = chosen[0]
     given_first_frames(request.given_frames, first, clips[first.name])
     sampling = resolve(spec, chosen, request.options)
-    for settings in sampling.values():
+    for stage in chosen:
+        settings = sampling[stage.name]
+        check_request(stage, settings, negative=request.negative_prompts is not None)
         make_sampler(settings).times(settings.steps)  # refuses what the sampler cannot do
     return RunPlan(
         stages=chosen,

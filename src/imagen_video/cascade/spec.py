@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
+from imagen_video.cascade.distilled import DistilledSpec, check_student
 from imagen_video.cascade.resample import TemporalFill
 from imagen_video.diffusion.loss import LossKind
 from imagen_video.errors import InputError
@@ -143,6 +144,8 @@ class StageSpec:
     """Height and width of training crops (paper: the last stage); None for whole frames."""
     train_frames: int | None = None
     """Frames of a training clip, cut at random from the stage's; None for all of them."""
+    distilled: DistilledSpec | None = None
+    """What a distilled stage was made for; None for a stage that was trained on data."""
 
     def __post_init__(self) -> None:
         """Check the parts against one another."""
@@ -193,6 +196,16 @@ class StageSpec:
                 "in (0, 1]",
                 "correct it",
             )
+        check_student(self)
+
+    @property
+    def takes_weight(self) -> bool:
+        """Whether w is an input of the network: guidance then costs nothing."""
+        return self.unet.guidance_weight
+
+    def rows_a_sample(self, sampling: SamplingSpec) -> int:
+        """Rows of a network call for one sample: 2 if it answers with and without the prompt."""
+        return 2 if sampling.is_guided and not self.takes_weight else 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -297,13 +310,14 @@ class CascadeSpec:
 
 
 def _stage_from_json(data: Any, where: str) -> StageSpec:
-    parts = ("output", "unet", "sampling", "crop")
+    parts = ("output", "unet", "sampling", "crop", "distilled")
     values = checked_fields(StageSpec, data, where, skip=parts)
     values["output"] = Clip(**checked_fields(Clip, values.get("output"), f"{where}.output"))
     values["unet"] = UNetSpec.from_json(values.get("unet") or {}, f"{where}.unet")
     values["sampling"] = SamplingSpec(
         **checked_fields(SamplingSpec, values.get("sampling"), f"{where}.sampling")
     )
+    values["distilled"] = DistilledSpec.from_json(values.get("distilled"), f"{where}.distilled")
     crop = values.get("crop")
     if crop is not None:
         if not (

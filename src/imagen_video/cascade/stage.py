@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.conditioning import condition_on
+from imagen_video.cascade.distilled import check_request
 from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
 from imagen_video.cascade.tiling import Span, TilePlan, whole
 from imagen_video.diffusion.guidance import (
@@ -123,6 +124,7 @@ class _StageRun:
                 "one exactly for super-resolution stages",
                 "give the previous stage's output",
             )
+        check_request(stage, sampling, negative=request.negative is not None)
         self.stage, self.network, self.request, self.sampling, self.tiles = (
             stage,
             network,
@@ -192,7 +194,9 @@ class _StageRun:
         return [(rows, columns) for rows in self.tiles.rows for columns in self.tiles.columns]
 
     def _denoise(self, z: Tensor, t: float, weight: float, conditions: Conditions) -> Tensor:
-        """Predict x from z, with guidance in one batched call."""
+        """Predict x from z; one call a step: guidance doubles its batch or is an input of it."""
+        if self.stage.takes_weight:
+            conditions, weight = conditions.replace(guidance_weight=self._each(weight)), 0.0
 
         def predict(z: Tensor, logsnr: Tensor, conditional: Tensor) -> Tensor:
             guided = conditional.shape[0] > len(self.request.seeds)

@@ -33,6 +33,10 @@ class GenerateOptions:
     """Folder for the files."""
     seed: int = 0
     """Of the noise: the same seed gives the same video. Every prompt gets it."""
+    class_id: Annotated[tuple[int, ...], _shown("ID ...")] = ()
+    """For cascades of classes: which one; several make several videos."""
+    vector: Annotated[tuple[str, ...], _shown("NUMBER,... ...")] = ()
+    """For cascades of numbers: those of a video, with commas; several words, several videos."""
     bundle: str = "emoji"
     """Trained cascade: a built-in name, a folder, or a hub id."""
     until: Annotated[str | None, _shown("STAGE")] = None
@@ -93,7 +97,7 @@ def run(argv: list[str]) -> int:
 
 def _check_together(options: GenerateOptions) -> None:
     """Refuse combinations of options that say nothing or too much."""
-    has_prompts = bool(options.prompt) or options.prompts_file is not None
+    has_prompts = bool(options.prompt or options.prompts_file or options.class_id or options.vector)
     if options.resume is not None:
         if has_prompts or options.out is not None:
             raise InputError(
@@ -107,7 +111,7 @@ def _check_together(options: GenerateOptions) -> None:
         raise InputError(
             "prompt",
             "none",
-            "at least one sentence",
+            "at least one sentence, --class-id or --vector",
             'write one: imagen-video generate "a panda dancing" --out demo',
         )
     if options.out is None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from imagen_video import __version__
+from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import peak_bytes
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.work_folder import REQUEST, WorkFolder
@@ -36,6 +37,7 @@ from imagen_video.cli.settings import (
     file_names,
     parse_memory,
     parse_steps,
+    parse_vector,
     read_prompts,
 )
 from imagen_video.errors import InputError, ResourceError
@@ -123,15 +125,16 @@ def _open(bundle: str, device: torch.device, precision: str) -> ImagenVideoPipel
 def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
     """Settle the videos of a command line."""
     assert options.out is not None
-    prompts = list(options.prompt)
-    if options.prompts_file is not None:
-        prompts += read_prompts(options.prompts_file)
-    checked_prompts(prompts)
+    asked = _asked(options)
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     folder = Path(options.bundle)
     bundle = str(folder.resolve()) if folder.is_dir() else options.bundle
     pipeline = _open(bundle, device, precision)
+    if asked[0]["prompt"] and not any(stage.unet.text_width for stage in pipeline.spec.stages):
+        raise InputError(
+            "prompt", f"{asked[0]['prompt']!r}", "none: this cascade hears no text", "leave it out"
+        )
     shared = Settings(
         prompt="",
         seed=options.seed,
@@ -151,10 +154,13 @@ def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
         height=options.height,
         width=options.width,
     )
-    names = file_names(prompts, options.seed)
-    every = [dataclasses.replace(shared, prompt=prompt) for prompt in prompts]
-    # the videos differ in their prompts only, and those were checked
-    plan = pipeline.check(build_request(pipeline.spec, every[0]), memory)
+    every = [dataclasses.replace(shared, **one) for one in asked]
+    names = file_names([settings.title for settings in every], options.seed)
+    # the videos differ in prompt and labels only, which change neither sizes nor memory
+    requests = [build_request(pipeline.spec, settings) for settings in every]
+    plan = pipeline.check(requests[0], memory)
+    for request in requests[1:]:
+        check_labels(request, plan.stages)
     return [
         Job(
             settings=settings,
@@ -163,6 +169,36 @@ def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
             plan=plan,
         )
         for settings, name in zip(every, names, strict=True)
+    ]
+
+
+def _asked(options: GenerateOptions) -> list[dict[str, Any]]:
+    """Return prompt, class and numbers of every video: one of a kind is for all of them.
+
+    Raises:
+        InputError: if there are several of two kinds, but not equally many.
+    """
+    prompts = list(options.prompt)
+    if options.prompts_file is not None:
+        prompts += read_prompts(options.prompts_file)
+    given: dict[str, list[Any]] = {
+        "prompt": checked_prompts(prompts) if prompts else [],
+        "class_id": list(options.class_id),
+        "vector": [parse_vector(text) for text in options.vector],
+    }
+    given = {name: values for name, values in given.items() if values}
+    count = max(len(values) for values in given.values())
+    for name, values in given.items():
+        if len(values) not in (1, count):
+            raise InputError(
+                f"--{name.replace('_', '-')}",
+                f"{len(values)} of them for {count} videos",
+                f"one, or {count}",
+                "give one a video, or one for all",
+            )
+    return [
+        {"prompt": ""} | {name: values[i % len(values)] for name, values in given.items()}
+        for i in range(count)
     ]
 
 
@@ -241,6 +277,7 @@ def provenance(settings: Settings, plan: RunPlan) -> dict[str, Any]:
         "generator": PROGRAM,
         "version": __version__,
         "prompt": settings.prompt,
+        "title": settings.title,
         "negative_prompt": settings.negative_prompt,
         "seed": settings.seed,
         "bundle": Path(settings.bundle).name,
@@ -256,6 +293,8 @@ def _report(job: Job, output: PipelineOutput, memory: int | None, seconds: float
         "video": str(job.paths.video),
         "sheet": str(job.paths.sheet),
         "prompt": settings.prompt,
+        "class_id": settings.class_id,
+        "vector": settings.vector,
         "seed": settings.seed,
         "bundle": settings.bundle,
         "bundle_sha256": settings.bundle_sha256,

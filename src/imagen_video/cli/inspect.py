@@ -69,7 +69,7 @@ def describe_stage(stage: StageSpec, spec: CascadeSpec) -> dict[str, Any]:
     from imagen_video.models.cost import flops, inference_bytes, num_parameters
 
     clip, unet = stage.output, stage.unet
-    batch = 2 if stage.sampling.guidance_weight else 1
+    batch = stage.rows_a_sample(stage.sampling)
     before = spec.input_of(stage.name)
     parameters = num_parameters(unet)
     pixels = clip.frames * clip.height * clip.width
@@ -90,8 +90,11 @@ def describe_stage(stage: StageSpec, spec: CascadeSpec) -> dict[str, Any]:
         "tileable": unet.tileable,
         "halo_pixels": unet.halo_pixels if unet.tileable else None,
         "halo_frames": unet.halo_frames if unet.tileable else None,
+        "sampler": stage.sampling.sampler,
         "steps": stage.sampling.steps,
+        "rows_per_step": batch,
         "guidance_weight": stage.sampling.guidance_weight,
+        "distilled": None if stage.distilled is None else dataclasses.asdict(stage.distilled),
     }
 
 
@@ -114,7 +117,7 @@ def _print_table(found: dict[str, Any]) -> None:
     table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("stage", no_wrap=True)
     table.add_column("kind", no_wrap=True)
-    for column in ("output", "fps", "params", "FLOPs", "untiled", "halo"):
+    for column in ("output", "fps", "params", "FLOPs", "steps", "untiled", "halo"):
         table.add_column(column, justify="right", no_wrap=True)
     for stage in found["stages"]:
         halo = f"{stage['halo_frames']} fr {stage['halo_pixels']} px"
@@ -125,10 +128,13 @@ def _print_table(found: dict[str, Any]) -> None:
             f"{stage['fps']:g}",
             _count(stage["parameters"]),
             _count(stage["flops_per_step"]),
+            f"{stage['steps']}{'*' if stage['distilled'] else ''}",
             _bytes(stage["peak_memory_bytes"]),
             halo if stage["tileable"] else "runs whole",
         )
     table.caption = "FLOPs and memory are those of one step of the whole clip"
+    if any(stage["distilled"] for stage in found["stages"]):
+        table.caption += "; * distilled: made for these steps"
     Console().print(table)
 
 

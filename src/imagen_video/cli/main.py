@@ -30,6 +30,12 @@ VERBS: dict[str, tuple[str, str]] = {
         "imagen_video.cli.data",
         "Check your own clips, and make training shards of them.",
     ),
+    "plan": ("imagen_video.cli.plan", "Predict the memory of training, and print the command."),
+    "export": ("imagen_video.cli.export", "Collect run folders into a bundle."),
+    "distill": (
+        "imagen_video.cli.distill",
+        "Make a cascade sample in a few steps; distill report compares.",
+    ),
     "corpus": ("imagen_video.cli.corpus", "Build and look at the demo's training corpus."),
     "inspect": (
         "imagen_video.cli.inspect",

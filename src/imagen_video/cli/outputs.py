@@ -119,7 +119,7 @@ class VideoFiles:
             cells,
             columns=columns,
             rows=-(-len(cells) // columns),
-            labels=[str(self._metadata.get("prompt", ""))],
+            labels=[str(self._metadata.get("title", ""))],
             cell_width=min(SHEET_CELL, cells.shape[2]),
         )
         write_png(self._paths.sheet, sheet, self._metadata)

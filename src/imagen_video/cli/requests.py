@@ -10,6 +10,7 @@ from torch import Tensor
 
 from imagen_video.cascade.bundle import file_sha256
 from imagen_video.cascade.inputs import fit_video, spread_options
+from imagen_video.cascade.labels import labels_for
 from imagen_video.cascade.options import StageOptions, clips_for, selected
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.spec import CascadeSpec, Clip
@@ -27,6 +28,7 @@ def build_request(spec: CascadeSpec, settings: Settings) -> Request:
     """
     options = {name: StageOptions(steps=steps) for name, steps in settings.steps.items()}
     negative = settings.negative_prompt
+    class_id, vector = labels_for(settings.class_id, settings.vector)
     return Request(
         prompts=(settings.prompt,),
         seeds=(settings.seed,),
@@ -39,6 +41,8 @@ def build_request(spec: CascadeSpec, settings: Settings) -> Request:
         height=settings.height,
         width=settings.width,
         options=spread_options(spec, options, None, settings.guidance_weight),
+        class_id=class_id,
+        vector=vector,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class Settings:
     """Everything that determines one video, and nothing else."""
 
     prompt: str
-    """The sentence."""
+    """The sentence; empty where a label says all."""
     seed: int
     """Of all noise."""
     bundle: str
@@ -37,6 +38,10 @@ class Settings:
     """Digest of the bundle."""
     precision: str
     """fp32 or bf16."""
+    class_id: int | None = None
+    """The class."""
+    vector: list[float] | None = None
+    """The numbers."""
     negative_prompt: str | None = None
     """What guidance pushes away from."""
     start_stage: str | None = None
@@ -66,6 +71,15 @@ class Settings:
         """Return plain JSON values."""
         return dataclasses.asdict(self)
 
+    @property
+    def title(self) -> str:
+        """What the video shall show, in words."""
+        words = [self.prompt] if self.prompt else []
+        words += [f"class {self.class_id}"] if self.class_id is not None else []
+        if self.vector is not None:
+            words.append("vector " + " ".join(f"{number:g}" for number in self.vector))
+        return " ".join(words)
+
     @classmethod
     def read(cls, path: Path) -> Settings:
         """Read a `request.json`.
@@ -77,10 +91,15 @@ class Settings:
 
         try:
             data = json.loads(path.read_text(encoding="utf-8"))
-            values = checked_fields(cls, data, str(path), skip=("steps",))
+            values = checked_fields(cls, data, str(path), skip=("steps", "vector"))
             steps = values.get("steps", {})
             if not isinstance(steps, dict) or any(type(n) is not int for n in steps.values()):
                 raise ValueError("steps are not numbers by stage")
+            vector = values.get("vector")
+            if vector is not None and not (
+                isinstance(vector, list) and all(type(n) in (int, float) for n in vector)
+            ):
+                raise ValueError("the vector is not a list of numbers")
             return cls(**values)
         except InputError:
             raise
@@ -93,8 +112,12 @@ class Settings:
             ) from error
 
 
-def parse_memory(text: str) -> int | None:
+def parse_memory(text: str, option: str = "--memory") -> int | None:
     """Turn `4GB`, `3.5GiB`, `900MB` or `none` into bytes; None is no bound.
+
+    Args:
+        text: as typed.
+        option: as the user knows it.
 
     Raises:
         InputError: for anything else.
@@ -105,17 +128,18 @@ def parse_memory(text: str) -> int | None:
     unit = _UNITS.get(found[2].upper()) if found else None
     if found is None or unit is None or float(found[1]) * unit < 1:
         raise InputError(
-            "--memory", repr(text), "a size such as 4GB, 900MB or 3.5GiB, or none", "correct it"
+            option, repr(text), "a size such as 4GB, 900MB or 3.5GiB, or none", "correct it"
         )
     return int(float(found[1]) * unit)
 
 
-def parse_steps(text: str | None, stages: Sequence[str]) -> dict[str, int]:
+def parse_steps(text: str | None, stages: Sequence[str], option: str = "--steps") -> dict[str, int]:
     """Turn `8` (all stages), `ssr3=4,base=32` or `8,ssr3=4` into steps by stage.
 
     Args:
         text: as typed; None leaves every stage its own.
         stages: names of the cascade's stages.
+        option: as the user knows it.
 
     Raises:
         InputError: for an unknown stage, or what is not a number from 1 on.
@@ -126,17 +150,34 @@ def parse_steps(text: str | None, stages: Sequence[str]) -> dict[str, int]:
         name, equals, number = (word.strip() for word in part.rpartition("="))
         if not re.fullmatch(r"[1-9]\d{0,4}", number):
             raise InputError(
-                "--steps", repr(part), "a number from 1 to 99999, or STAGE=NUMBER", "correct it"
+                option, repr(part), "a number from 1 to 99999, or STAGE=NUMBER", "correct it"
             )
         if not equals:
             everywhere = dict.fromkeys(stages, int(number))
         elif name not in stages:
             raise InputError(
-                "--steps", f"stage {name!r}", f"one of {', '.join(stages)}", "choose one of them"
+                option, f"stage {name!r}", f"one of {', '.join(stages)}", "choose one of them"
             )
         else:
             named[name] = int(number)
     return everywhere | named
+
+
+def parse_vector(text: str) -> list[float]:
+    """Turn `0.5` or `0.5,72` into numbers; `nan` is a vector of unknown numbers.
+
+    Raises:
+        InputError: for anything else.
+    """
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = [math.inf]
+    if any(map(math.isinf, numbers)):
+        raise InputError(
+            "--vector", repr(text), "finite numbers, such as 0.5 or 0.5,72", "correct it"
+        )
+    return numbers
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from imagen_video.cli.settings import (
     file_names,
     parse_memory,
     parse_steps,
+    parse_vector,
     read_prompts,
     slug,
 )
@@ -68,6 +69,17 @@ def test_steps_that_mean_nothing_are_refused(text: str) -> None:
         parse_steps(text, STAGES)
 
 
+@pytest.mark.parametrize(("text", "numbers"), [("0.5", [0.5]), ("-1,2e1", [-1.0, 20.0])])
+def test_a_vector_is_numbers_with_commas(text: str, numbers: list[float]) -> None:
+    assert parse_vector(text) == numbers
+
+
+@pytest.mark.parametrize("text", ["", "high", "1,,2", "inf", "1e999"])
+def test_what_is_no_vector_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="--vector"):
+        parse_vector(text)
+
+
 @given(st.text(min_size=1))
 def test_a_slug_is_always_a_plain_short_file_name(prompt: str) -> None:
     name = slug(prompt)
@@ -113,7 +125,16 @@ SETTINGS = Settings(
     precision="fp32",
     steps={"base": 3},
     guidance_weight=0.5,
+    class_id=3,
+    vector=[0.5, 1.0],
 )
+
+
+def test_a_video_without_a_prompt_is_called_by_its_labels() -> None:
+    untold = Settings(prompt="", seed=1, bundle="b", bundle_sha256="", precision="fp32")
+    assert untold.title == ""
+    assert SETTINGS.title == "a cat class 3 vector 0.5 1"
+    assert file_names([SETTINGS.title], 4) == ["a-cat-class-3-vector-0-5-1-4"]
 
 
 def test_settings_survive_being_written_and_read(tmp_path: Path) -> None:
@@ -123,7 +144,16 @@ def test_settings_survive_being_written_and_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": "1"}, {"prompt": None}, {"unknown": 1}, {"steps": {"base": "3"}}, {"steps": [3]}],
+    [
+        {"vector": [1, "a"]},
+        {"vector": 3},
+        {"class_id": 0.5},
+        {"seed": "1"},
+        {"prompt": None},
+        {"unknown": 1},
+        {"steps": {"base": "3"}},
+        {"steps": [3]},
+    ],
 )
 def test_a_request_that_was_tampered_with_is_refused(
     change: dict[str, object], tmp_path: Path
