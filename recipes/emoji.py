@@ -35,6 +35,7 @@ class Phase:
     image_fraction: float
     learning_rate: float
     cooldown_fraction: float
+    optimizer: str = "muon"
     warmup_steps: int = 100
 
     def command(self) -> list[str]:
@@ -49,96 +50,65 @@ class Phase:
             "--image-fraction": self.image_fraction,
             "--learning-rate": self.learning_rate,
             "--cooldown-fraction": self.cooldown_fraction,
+            "--optimizer": self.optimizer,
             "--warmup-steps": self.warmup_steps,
             "--precision": "bf16",
         }
-        return ["imagen-video", "train", *(str(word) for pair in options.items() for word in pair)]
+        words = [str(word) for pair in options.items() for word in pair]
+        # harmless where the optimizer stays the same
+        return ["imagen-video", "train", *words, "--change-optimizer"]
 
 
-PHASES: tuple[Phase, ...] = (
+PHASES: tuple[Phase, ...] = tuple(
     Phase(
-        stage="base",
-        steps=2893,
-        clips=4,
-        images=40,
-        image_fraction=1.0,
-        learning_rate=5e-4,
-        cooldown_fraction=0.0,
-    ),
-    Phase(
-        stage="base",
-        steps=3800,
-        clips=4,
-        images=40,
-        image_fraction=0.4,
-        learning_rate=5e-4,
-        cooldown_fraction=0.33,
-    ),
-    Phase(
-        stage="base",
-        steps=4148,
-        clips=4,
-        images=40,
-        image_fraction=0.1,
-        learning_rate=4e-4,
-        cooldown_fraction=0.0265,
-    ),
-    Phase(
-        stage="tsr1",
-        steps=800,
-        clips=2,
-        images=32,
-        image_fraction=0.1,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
-    Phase(
-        stage="ssr1",
-        steps=1800,
-        clips=2,
-        images=16,
-        image_fraction=0.3,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
-    Phase(
-        stage="ssr2",
-        steps=1100,
-        clips=2,
-        images=16,
-        image_fraction=0.2,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
-    Phase(
-        stage="tsr2",
-        steps=800,
-        clips=2,
-        images=16,
-        image_fraction=0.05,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
-    Phase(
-        stage="tsr3",
-        steps=800,
-        clips=2,
-        images=16,
-        image_fraction=0.05,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
-    Phase(
-        stage="ssr3",
-        steps=600,
-        clips=4,
-        images=16,
-        image_fraction=0.2,
-        learning_rate=6e-4,
-        cooldown_fraction=0.4,
-    ),
+        stage=stage,
+        steps=steps,
+        clips=clips,
+        images=images,
+        image_fraction=image_fraction,
+        learning_rate=learning_rate,
+        cooldown_fraction=cooldown_fraction,
+        optimizer=optimizer,
+    )
+    for (
+        stage,
+        steps,
+        clips,
+        images,
+        image_fraction,
+        learning_rate,
+        cooldown_fraction,
+        optimizer,
+    ) in (
+        ("base", 2893, 4, 40, 1.0, 5e-4, 0.0, "adamw"),
+        ("base", 3800, 4, 40, 0.4, 5e-4, 0.33, "adamw"),
+        ("base", 4148, 4, 40, 0.1, 4e-4, 0.0265, "adamw"),
+        ("base", 5560, 4, 40, 0.7, 4e-4, 0.0, "adamw"),
+        ("base", 5690, 4, 40, 0.7, 1e-3, 0.0, "muon"),
+        ("base", 7450, 4, 40, 0.7, 4e-4, 0.055, "muon"),
+        ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
+        ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
+        ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
+        ("ssr1", 3640, 2, 16, 0.2, 6e-4, 0.0, "adamw"),
+        ("ssr1", 6000, 2, 16, 0.2, 1e-3, 0.25, "muon"),
+        ("ssr2", 1100, 2, 16, 0.2, 6e-4, 0.4, "adamw"),
+        ("ssr2", 2400, 2, 16, 0.2, 6e-4, 0.25, "muon"),
+        ("tsr2", 800, 2, 16, 0.05, 6e-4, 0.4, "adamw"),
+        ("tsr2", 1500, 2, 16, 0.05, 6e-4, 0.35, "muon"),
+        ("tsr2", 2400, 2, 16, 0.0, 6e-4, 0.2, "muon"),
+        ("tsr3", 800, 2, 16, 0.05, 6e-4, 0.4, "adamw"),
+        ("tsr3", 1500, 2, 16, 0.05, 6e-4, 0.35, "muon"),
+        ("tsr3", 3000, 2, 16, 0.0, 6e-4, 0.15, "muon"),
+        ("ssr3", 600, 4, 16, 0.2, 6e-4, 0.4, "adamw"),
+        ("ssr3", 1600, 4, 16, 0.2, 6e-4, 0.35, "muon"),
+        ("ssr3", 3300, 4, 16, 0.2, 6e-4, 0.25, "muon"),
+    )
 )
-"""Images first, then clips with images mixed in; super-resolution stages on both from the start."""
+"""Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
+
+In their first phase the stages from 192x320 on had an RMS norm without mean, and until their last
+phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.
+"""
 
 
 def main() -> int:

@@ -74,47 +74,47 @@ def emoji() -> CascadeSpec:
                 kind="tsr",
                 output=Clip(frames=64, height=192, width=320, fps=12.0),
                 unet=_local((96,), (3,), patch_size=4, residual_std=0.15),
-                augmentation_max_t=0.3,
+                augmentation_max_t=0.1,
                 crop=(96, 96),
                 train_frames=8,
-                sampling=_few(2),
+                sampling=_few(2, augmentation_logsnr=10.0),
             ),
             StageSpec(
                 name="tsr3",
                 kind="tsr",
                 output=Clip(frames=128, height=192, width=320, fps=24.0),
                 unet=_local((96,), (3,), patch_size=4, residual_std=0.1),
-                augmentation_max_t=0.3,
+                augmentation_max_t=0.1,
                 crop=(96, 96),
                 train_frames=8,
-                sampling=_few(2),
+                sampling=_few(2, augmentation_logsnr=10.0),
             ),
             StageSpec(
                 name="ssr3",
                 kind="ssr",
                 output=Clip(frames=128, height=768, width=1280, fps=24.0),
                 unet=_local((80,), (2,), patch_size=4, residual_std=0.1),
-                augmentation_max_t=0.3,
+                augmentation_max_t=0.1,
                 crop=(128, 128),
                 train_frames=4,
-                sampling=_few(2),
+                sampling=_few(2, augmentation_logsnr=10.0),
             ),
         ),
     )
 
 
-def _few(steps: int) -> SamplingSpec:
+def _few(steps: int, augmentation_logsnr: float = 6.0) -> SamplingSpec:
     """Few deterministic steps with little augmentation.
 
-    Measured on the first weights (docs/lab-notes.md): more steps, or a log SNR of 3, leave
-    noise that networks trained this briefly do not take away.
+    Measured (docs/lab-notes.md): more steps, or a log SNR of 3, leave noise that networks trained
+    this briefly do not take away; where frames are finished already, a log SNR of 6 is visible.
     """
     return SamplingSpec(
         sampler="ddim",
         steps=steps,
         guidance_weight=0.0,
         threshold="static",
-        augmentation_logsnr=6.0,
+        augmentation_logsnr=augmentation_logsnr,
     )
 
 

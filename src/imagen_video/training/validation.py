@@ -71,7 +71,7 @@ class LossByNoise:
 
     def add(self, logsnr: Tensor, loss: Tensor) -> None:
         """Take noise levels and their losses; nothing waits for the device."""
-        self._seen.append((logsnr, loss))
+        self._seen.append((logsnr.flatten(), loss.flatten()))  # packed images: one a frame
 
     def take(self) -> dict[str, float]:
         """Return the mean loss of every bin that was seen, of this process's rows; start anew."""
