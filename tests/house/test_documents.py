@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,7 @@ def test_every_trap_is_guarded_by_tests_that_exist() -> None:
     assert all(traps)
     missing = [
         f"{path}::{name}"
-        for path, name in sum(traps, [])
+        for path, name in chain.from_iterable(traps)
         if not (ROOT / "tests" / path).is_file()
         or f"def {name}(" not in (ROOT / "tests" / path).read_text(encoding="utf-8")
     ]

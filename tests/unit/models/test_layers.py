@@ -35,7 +35,7 @@ def test_a_patch_holds_the_pixels_of_its_square() -> None:
     assert to_patches(x, 2)[0, :, 0, 1].tolist() == [2.0, 3.0, 6.0, 7.0]
 
 
-def test_layer_norm_makes_every_position_mean_free_and_of_variance_one_and_looks_nowhere_else() -> None:
+def test_layer_norm_standardises_every_position_and_looks_nowhere_else() -> None:
     x = random(2, 8, 3, 5) * 7 + 3
     norm = PositionLayerNorm(8)
     variance, mean = torch.var_mean(norm(x), dim=1, correction=0)
