@@ -91,7 +91,8 @@ def run(argv: list[str]) -> int:
         if best is None or command is None:
             print(_too_large(wish, found))
         else:
-            print(f"the fastest that fits: {best.choice}\n\n{command}")
+            less = "" if best.sheets else "; sample sheets do not fit and are left out"
+            print(f"the fastest that fits: {best.choice}{less}\n\n{command}")
     return EXIT_NOTHING_FITS if best is None else 0
 
 
@@ -194,7 +195,7 @@ def _print_table(wish: Wish, found: Sequence[Option]) -> None:
         table.add_row(
             _way(option),
             f"{option.rows}x{option.accumulate}" if option.accumulate > 1 else f"{option.rows}",
-            *map(_size, (*parts, memory.activations, memory.peak)),
+            *map(_size, (*parts, memory.activations, option.peak)),
             "yes" if option.fits else "no",
             str(option.most_rows),
         )
@@ -214,10 +215,10 @@ def _way(option: Option) -> str:
 
 def _too_large(wish: Wish, found: Sequence[Option]) -> str:
     """Say how far the smallest way is from fitting."""
-    least = min(found, key=lambda option: option.memory.peak)
+    least = min(found, key=lambda option: option.peak)
     return (
         f"nothing fits in {_size(wish.gpu_memory)}: the least, {least.choice}, takes "
-        f"{_size(least.memory.peak)} for {least.rows} clip(s) a GPU; use more GPUs (fsdp), "
+        f"{_size(least.peak)} for {least.rows} clip(s) a GPU; use more GPUs (fsdp), "
         "GPUs with more memory, --optimizer adafactor, or fewer train_frames in the stage's spec"
     )
 

@@ -20,6 +20,10 @@ ENOUGH_ROWS = 8
 """Clips at once from which a GPU gains little by more. Assumption."""
 
 
+ENOUGH_IMAGES = 16
+"""Images for each clip of a clip step."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wish:
     """What is to be trained on what; None leaves a choice open."""
@@ -76,6 +80,14 @@ class Option:
     memory: MemoryPlan
     """Of `rows` clips."""
     fits: bool
+    """Whether a step does."""
+    sheets: bool
+    """Whether sample sheets do: they are no reason to train otherwise, they can be left out."""
+
+    @property
+    def peak(self) -> int:
+        """Bytes that a GPU takes at most."""
+        return self.memory.peak if self.sheets else self.memory.step_peak
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -85,6 +97,7 @@ class Option:
             "accumulate": self.accumulate,
             "most_clips_per_gpu": self.most_rows,
             "fits": self.fits,
+            "sample_sheets_fit": self.sheets,
             "memory": self.memory.to_json(),
         }
 
@@ -116,10 +129,12 @@ def clips_for(wish: Wish, option: Option) -> int:
 
 
 def images_for(wish: Wish, option: Option) -> int:
-    """Images of an image step, over all GPUs: as many as frames of a clip step, if they fit."""
+    """Images of an image step, over all GPUs: as many as frames, up to 16 a clip, if they fit."""
     stage = wish.cascade.stage(wish.stage)
-    images = option.rows * (stage.train_frames or stage.output.frames)
-    while images > 1 and _memory(wish, option.choice, images, images=True).peak > wish.gpu_memory:
+    images = option.rows * min(ENOUGH_IMAGES, stage.train_frames or stage.output.frames)
+    while images > 1:
+        if _memory(wish, option.choice, images, images=True).step_peak <= wish.gpu_memory:
+            break
         images //= 2
     return images * option.accumulate * wish.gpus
 
@@ -133,12 +148,12 @@ def _shardings(wish: Wish) -> tuple[Sharding, ...]:
 def _option(wish: Wish, choice: Choice) -> Option:
     one, many = (_memory(wish, choice, rows) for rows in (1, ENOUGH_ROWS))
     most = 0
-    if one.peak <= wish.gpu_memory:
+    if one.step_peak <= wish.gpu_memory:
         line = (many.step_peak - one.step_peak) / (ENOUGH_ROWS - 1)
         most = 1 + int((wish.gpu_memory - one.step_peak) / max(1.0, line))
     rows, accumulate = _split(wish, most)
     memory = _memory(wish, choice, rows, accumulate=accumulate > 1)
-    while memory.peak > wish.gpu_memory and 1 < rows <= most:  # the line was a little low
+    while memory.step_peak > wish.gpu_memory and 1 < rows <= most:  # the line was a little low
         most = rows - 1
         rows, accumulate = _split(wish, most)
         memory = _memory(wish, choice, rows, accumulate=accumulate > 1)
@@ -148,7 +163,8 @@ def _option(wish: Wish, choice: Choice) -> Option:
         accumulate=accumulate,
         most_rows=most,
         memory=memory,
-        fits=memory.peak <= wish.gpu_memory,
+        fits=memory.step_peak <= wish.gpu_memory,
+        sheets=memory.sheet_peak <= wish.gpu_memory,
     )
 
 

@@ -29,6 +29,7 @@ def train_words(wish: Wish, option: Option, *, preset: str, data: str | None) ->
     words += ["--gradient-checkpointing"] if choice.checkpointing else []
     words += ["--accumulate", str(option.accumulate)] if option.accumulate > 1 else []
     words += ["--optimizer", choice.optimizer] if choice.optimizer != "adamw" else []
+    words += ["--sample-minutes", "0"] if not option.sheets else []
     return words
 
 

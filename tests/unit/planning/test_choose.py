@@ -18,6 +18,7 @@ from imagen_video.planning.memory import Choice, MemoryPlan
 from imagen_video.presets.tiny import tiny
 
 MILLION = 1_000_000
+SHEET = 30
 
 
 def wish(**changes: Any) -> Wish:
@@ -49,7 +50,7 @@ def simple_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             activations=each * rows,
             overhead=0,
             step_peak=(state + each * rows) * MILLION,
-            sheet_peak=30 * MILLION,
+            sheet_peak=SHEET * MILLION,
         )
 
     monkeypatch.setattr(choose, "predict", predict)
@@ -99,6 +100,14 @@ def test_the_fastest_that_fits_is_chosen() -> None:
     tight = fastest(list(options(wish(gpu_memory=35 * MILLION))))
     assert tight is not None
     assert str(tight.choice) == "fsdp, no checkpointing, bf16"
+
+
+def test_sheets_that_do_not_fit_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "SHEET", 500)
+    option = fastest(list(options(wish())))
+    assert option is not None
+    assert not option.sheets
+    assert option.peak == option.memory.step_peak <= wish().gpu_memory
 
 
 def test_nothing_fits_into_too_little() -> None:

@@ -16,7 +16,9 @@ CASCADE = tiny()
 def wish_and_option(gpus: int, choice: Choice) -> tuple[Wish, Option]:
     memory = predict(CASCADE, "base", choice, ranks=gpus, rows=2, on_gpu=False)
     wish = Wish(cascade=CASCADE, stage="base", gpus=gpus, gpu_memory=1 << 33, batch=4 * gpus)
-    return wish, Option(choice=choice, rows=2, accumulate=2, most_rows=3, memory=memory, fits=True)
+    return wish, Option(
+        choice=choice, rows=2, accumulate=2, most_rows=3, memory=memory, fits=True, sheets=gpus > 1
+    )
 
 
 def parsed(command: str) -> tuple[list[str], TrainOptions]:
@@ -41,6 +43,7 @@ def test_the_command_is_one_that_train_takes_and_says_the_same() -> None:
     assert config.images == 2 * 4 * 2 * 64  # frames of two clips, twice, on every GPU
     assert (config.parallel, config.precision, config.optimizer) == ("fsdp", "bf16", "adafactor")
     assert config.gradient_checkpointing
+    assert config.sample_minutes > 0
 
 
 def test_one_machine_needs_no_meeting_point() -> None:
@@ -58,3 +61,4 @@ def test_one_gpu_needs_no_launcher() -> None:
     wish, option = wish_and_option(1, choice)
     command = launch_command(wish, train_words(wish, option, preset="tiny", data=None))
     assert command.startswith("imagen-video train --preset tiny")
+    assert command.endswith("--sample-minutes 0")
