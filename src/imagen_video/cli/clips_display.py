@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from imagen_video.cli.main import say
+from imagen_video.cli.progress import SECONDS_BETWEEN_LINES, duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from imagen_video.data.check import Progress
     from imagen_video.data.prepare_units import PrepareProgress
-
-SECONDS_BETWEEN_LINES = 10.0
 
 
 class ClipsDisplay:
@@ -64,8 +63,8 @@ class ClipsDisplay:
 
     def on_progress(self, progress: Progress | PrepareProgress) -> None:
         """Take the state of the work."""
-        left = "" if progress.seconds_left is None else f"{_duration(progress.seconds_left)} left"
-        what = getattr(progress, "phase", "clips")
+        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+        what = progress.phase
         self.state = f"{progress.done} of {progress.total} {what} done"
         if self._bars is not None and self._task is not None:
             done, total = progress.done, progress.total
@@ -73,11 +72,3 @@ class ClipsDisplay:
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             say(f"{self.state}, {left or 'time left unknown'}")
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -64,7 +64,7 @@ class ProgressDisplay:
             self._last_line = time.monotonic()
             say(
                 f"{progress.stage} (stage {progress.index + 1} of {progress.num_stages}): "
-                f"{progress.done}/{progress.total}, {_time(progress.seconds_left)} left"
+                f"{progress.done}/{progress.total}, {duration(progress.seconds_left)} left"
             )
 
     def on_stage(self, report: StageReport) -> None:
@@ -75,7 +75,7 @@ class ProgressDisplay:
             self._bars.update(task, completed=total)
             return
         self._last_line = time.monotonic()
-        how = "taken from the earlier run" if report.resumed else f"in {_time(report.seconds)}"
+        how = "taken from the earlier run" if report.resumed else f"in {duration(report.seconds)}"
         say(f"{report.name}: {report.clip} {how}")
 
     def _task(self, name: str, total: int) -> TaskID:
@@ -110,8 +110,11 @@ def _bars() -> Bars:
     )
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Say how long, as `1.7 s`, `2 min 05 s` or `1 h 03 min`."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -39,6 +39,8 @@ class Progress:
     """Clips in all."""
     seconds_left: float | None
     """By bytes read so far; None before the first clip of this run."""
+    phase: str = "clips"
+    """What is counted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

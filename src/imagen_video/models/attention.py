@@ -125,11 +125,16 @@ class TemporalAttention(nn.Module):
 def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
     """softmax(q k' / sqrt(d) + mask) v, for `(n, heads, l, d)`; a mask is boolean or added.
 
-    On a CPU, PyTorch's fused kernel takes four to ten times as long as the formula in its backward
-    pass (docs/lab-notes.md), so it is used there for inference only.
+    On a CPU, PyTorch's fused kernel takes several times as long as the formula in its backward pass
+    (benchmarks/attention.py), so it is used there for inference only.
     """
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return attention_formula(query, key, value, mask)
+
+
+def attention_formula(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k' / sqrt(d) + mask) v in separate operations, the softmax in at least fp32."""
     wide = torch.promote_types(query.dtype, torch.float32)
     logits = (query @ key.transpose(-1, -2)).to(wide) * query.shape[-1] ** -0.5
     if mask is not None and mask.dtype == torch.bool:

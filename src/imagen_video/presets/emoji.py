@@ -1,9 +1,9 @@
 """The shipped cascade: the paper's own geometry with networks that a laptop trains and runs.
 
 Seven stages, 16x24x40 at 3 fps up to 128x768x1280 at 24 fps, text by the frozen MiniLM encoder,
-fewer than 31 million parameters together. Deviation: patches of 4x4 pixels and per-position RMS
-norm in the four stages from 192x320 on, so that they are exactly tileable and 128x768x1280 fits a
-few gigabytes.
+fewer than 31 million parameters together. Deviation: patches of 4x4 pixels and layer norm
+of each position in the four stages from 192x320 on, so that they are exactly tileable and
+128x768x1280 fits a few gigabytes.
 """
 
 from __future__ import annotations

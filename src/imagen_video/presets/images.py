@@ -39,7 +39,7 @@ def text_to_image() -> CascadeSpec:
                 name="ssr2",
                 kind="ssr",
                 output=Clip(frames=1, height=1024, width=1024),
-                # Deviation: RMS norm, so that large pictures can be made in tiles.
+                # Deviation: layer norm of each position, so that tiles are exact.
                 unet=_text_unet(
                     (64, 128, 256, 512, 1024),
                     (1, 2, 4, 8, 8),

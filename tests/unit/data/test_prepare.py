@@ -11,26 +11,9 @@ import pytest
 from imagen_video.data import prepare_unit as units
 from imagen_video.data.manifest import Manifest
 from imagen_video.data.prepare import PrepareOptions, PrepareProgress, prepare
-from imagen_video.data.shard_reader import ShardReader
 from imagen_video.errors import DataError
 from unit.cascade.small_cascades import local_unet, small_cascade
-from unit.data.tiny_shards import FPS, clip_pixels, contents, make_clips, prepared, who
-
-
-def reader(folder: Path, stage: str) -> ShardReader:
-    return ShardReader(folder, Manifest.read(folder).stages[stage])
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clips(tmp_path_factory.mktemp("data") / "clips")
-
-
-@pytest.fixture(scope="module")
-def shards(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("prepared") / "shards"
-    prepared(clips, out)
-    return out
+from unit.data.tiny_shards import FPS, clip_pixels, contents, make_clips, prepared, reader, who
 
 
 def test_every_stage_gets_its_own_size_rate_and_frames(shards: Path) -> None:

@@ -10,32 +10,14 @@ import pytest
 
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.data import prepare_unit as units
-from imagen_video.data.manifest import Manifest
 from imagen_video.data.prepare import PrepareOptions
-from imagen_video.data.shard_reader import ShardReader
 from imagen_video.errors import DataError, InputError, ResourceError
 from unit.cascade.small_cascades import small_cascade
-from unit.data.tiny_shards import clip_pixels, contents, make_clips, prepared, who
+from unit.data.tiny_shards import clip_pixels, contents, make_clips, prepared, reader, who
 
 
 def dropped_lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "dropped.jsonl").read_text().splitlines()]
-
-
-def reader(folder: Path, stage: str) -> ShardReader:
-    return ShardReader(folder, Manifest.read(folder).stages[stage])
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_clips(tmp_path_factory.mktemp("data") / "clips")
-
-
-@pytest.fixture(scope="module")
-def shards(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("prepared") / "shards"
-    prepared(clips, out)
-    return out
 
 
 @pytest.mark.parametrize("change", ["options", "clip", "caption", "cascade"])

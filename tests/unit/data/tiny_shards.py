@@ -11,7 +11,9 @@ import numpy as np
 
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.data.discover import DiscoverOptions
+from imagen_video.data.manifest import Manifest
 from imagen_video.data.prepare import PrepareOptions, PrepareReport, prepare
+from imagen_video.data.shard_reader import ShardReader
 from imagen_video.media.pictures import write_png
 from unit.cascade.small_cascades import WordEncoder, small_cascade
 
@@ -81,3 +83,8 @@ def with_stage(cascade: CascadeSpec, name: str, **changes: Any) -> CascadeSpec:
         for stage in cascade.stages
     ]
     return dataclasses.replace(cascade, stages=tuple(stages))
+
+
+def reader(folder: Path, stage: str) -> ShardReader:
+    """Open the samples of a stage."""
+    return ShardReader(folder, Manifest.read(folder).stages[stage])

@@ -88,6 +88,33 @@ def test_samples_are_drawn_from_the_average_at_the_end(tmp_path: Path) -> None:
     assert drawn == [(average, 2)]
 
 
+def test_sampling_and_its_failure_leave_the_trained_weights_alone(tmp_path: Path) -> None:
+    undisturbed: list[dict[str, torch.Tensor]] = []
+
+    def watched(network: nn.Module, batch: Batch, generator: torch.Generator) -> torch.Tensor:
+        undisturbed.append(weights(network))
+        return objective_of()(network, batch, generator)
+
+    run(tmp_path / "undisturbed", config_of(), objective=watched)
+    network, drawn = network_of(), []
+
+    def draw(averaged: nn.Module, step: int) -> None:
+        drawn.append(weights(averaged))
+        if step == 5:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        run(
+            tmp_path / "sampled",
+            config_of(sample_minutes=1e-9),
+            network=network,
+            on_sample=draw,
+        )
+    assert len(drawn) == 5
+    assert_equal(weights(network), undisturbed[5])
+    assert any(not torch.equal(drawn[-1][name], undisturbed[5][name]) for name in drawn[-1])
+
+
 def test_bf16_trains_with_fp32_weights_near_the_fp32_run(tmp_path: Path) -> None:
     half = weights(run(tmp_path / "bf16", config_of(steps=3, precision="bf16")))
     full = weights(run(tmp_path / "fp32", config_of(steps=3)))
