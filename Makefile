@@ -10,18 +10,19 @@ PIP_ARGS ?=
 PROMPT ?= a panda dancing on a blue background
 DEMO_OUT ?= demo
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 # The torch that constraints.txt pins; `make constraints TORCH=...` moves it.
 TORCH ?= 2.13.0
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-SOURCES := $(wildcard src tests recipes benchmarks)
+SOURCES := $(wildcard src tests recipes benchmarks experiments)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers format pytest house slow gpu bench constraints wheel clean
+.PHONY: help setup demo test lint types layers format pytest house slow gpu browser bench bench-full constraints wheel docs release-check clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/.installed-dev  ## make .venv and install everything a contributor needs
 
@@ -62,15 +63,39 @@ slow: $(VENV)/.installed-dev  ## the tests that take minutes
 gpu: $(VENV)/.installed-dev  ## the tests that need an accelerator
 	$(PY) -m pytest -m gpu $(PYTEST_ARGS)
 
-bench: $(VENV)/.installed-dev  ## run every script of benchmarks/
-	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(PY) "$$script"; done
+browser: $(VENV)/.installed-dev  ## the web page in a real Chromium (apt install chromium)
+	$(PY) -m pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '.[browser]'
+	$(PY) -m pytest -m browser $(PYTEST_ARGS)
+
+# Peers are installed into build/peers-venv, results lie in build/bench; a stopped run keeps them.
+bench: $(VENV)/.installed-dev  ## start-up, networks, data, cascade through ssr1: one table (20 minutes)
+	$(PY) benchmarks/startup.py $(BENCH_ARGS)
+	$(PY) benchmarks/networks.py $(BENCH_ARGS)
+	$(PY) benchmarks/data.py $(BENCH_ARGS)
+	$(PY) benchmarks/cascade.py --until ssr1 --runs 5 $(BENCH_ARGS)
+	@$(PY) benchmarks/table.py
+
+bench-full: bench  ## all other benchmarks as well: hours
+	$(PY) benchmarks/networks.py --sizes S M L --shape 8x32x32 --out build/bench/networks-8x32x32.json $(BENCH_ARGS)
+	$(PY) benchmarks/networks.py --sizes S L --out build/bench/networks-S-L.json $(BENCH_ARGS)
+	$(PY) benchmarks/training.py --stage base tsr1 $(BENCH_ARGS)
+	$(PY) benchmarks/attention.py $(BENCH_ARGS)
+	$(PY) benchmarks/scaling.py $(BENCH_ARGS)
+	$(PY) benchmarks/scaling.py --network imagen-pytorch --out build/bench/scaling-imagen-pytorch.json $(BENCH_ARGS)
+	$(PY) benchmarks/cascade.py --out build/bench/cascade-whole.json $(BENCH_ARGS)
+	$(PY) benchmarks/tiles.py $(BENCH_ARGS)
+	$(PY) benchmarks/memory.py $(BENCH_ARGS)
+	$(PY) benchmarks/quality_per_minute.py $(BENCH_ARGS)
+	$(PY) benchmarks/quality.py $(BENCH_ARGS)
+	$(PY) benchmarks/stages.py $(BENCH_ARGS)
+	@$(PY) benchmarks/table.py
 
 # Resolved anew in an empty environment, so that nothing installed by hand slips in. Local version
 # tags (+cpu) and the CUDA packages are cut: which build of torch is taken is the user's choice.
 constraints:  ## resolve the dependencies anew and write constraints.txt
 	rm -rf build/resolve
 	$(PYTHON) -m venv build/resolve
-	build/resolve/bin/python -m pip install --quiet $(PIP_ARGS) 'torch==$(TORCH)' '.[dev,ray,wandb]'
+	build/resolve/bin/python -m pip install --quiet $(PIP_ARGS) 'torch==$(TORCH)' '.[dev,browser,ray,wandb]'
 	{ echo '# What the tests ran with. Written by `make constraints`; do not edit.'; \
 	  build/resolve/bin/python -m pip freeze --exclude imagen-video \
 	  | grep -v -i -E '^(nvidia|cuda|triton)' | sed -E 's/\+[A-Za-z0-9.]+$$//'; } > constraints.txt
@@ -78,6 +103,13 @@ constraints:  ## resolve the dependencies anew and write constraints.txt
 
 wheel: $(VENV)/.installed-dev  ## build the wheel into dist/
 	$(PY) -m pip wheel --no-deps --wheel-dir dist .
+
+docs: $(VENV)/.installed-dev  ## build the documentation into build/docs, warnings are errors
+	$(PY) -m sphinx -b html -W --keep-going -q docs build/docs
+	@echo "open build/docs/index.html"
+
+release-check: $(VENV)/.installed-dev  ## build wheel and sdist and use them in a new environment
+	$(PY) tools/release_check.py --pip-args "$(PIP_ARGS)"
 
 clean:  ## remove caches and build products (keeps .venv, runs and videos)
 	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

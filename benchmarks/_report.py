@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import math
 import os
 import platform
 import sys
@@ -12,6 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[1]
+BENCH = ROOT / "build" / "bench"
+"""Where results lie unless a script is told otherwise; table.py reads them there."""
+LOAD_AT_START = os.getloadavg()[0]
+"""Before the benchmark itself did anything: what else the machine was busy with."""
 PACKAGES = ("imagen-video", "torch", "numpy", "transformers", "av")
 
 
@@ -21,12 +28,56 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_average": os.getloadavg()[0],
+        "load_at_start": LOAD_AT_START,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(PACKAGES),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
+
+
+def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
+    """Return the options that every benchmark has: where to write, and a quick run that proves it.
+
+    Args:
+        doc: the script's docstring.
+        name: of its result.
+    """
+    options = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    options.add_argument("--out", type=Path, default=BENCH / f"{name}.json")
+    options.add_argument(
+        "--quick", action="store_true", help="prove that it runs; the numbers mean nothing"
+    )
+    return options
+
+
+def headline(
+    what: str, value: float | None, unit: str, ratio: float | None = None, against: str = ""
+) -> dict[str, Any]:
+    """Return a line of the one table that table.py prints.
+
+    Args:
+        what: was measured.
+        value: of ours, or of what is named.
+        unit: of the value.
+        ratio: how many times more something else takes; above 1 we are better.
+        against: what that is.
+    """
+    return {"what": what, "value": value, "unit": unit, "ratio": ratio, "against": against}
+
+
+def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Fit p of value ~ size^p by least squares of the logarithms.
+
+    Raises:
+        ValueError: for fewer than two different sizes.
+    """
+    x, y = [math.log(size) for size in sizes], [math.log(value) for value in values]
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    spread = sum((a - mean_x) ** 2 for a in x)
+    if not spread:
+        raise ValueError("an exponent needs at least two different sizes")
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:

@@ -8,20 +8,17 @@ where a CPU trains.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 from torch import Tensor
 from torch.nn import functional
 
 from imagen_video.models.attention import attention_formula
 
-ROOT = Path(__file__).resolve().parents[1]
 SHAPES = {
     "60 x 60 positions": ((40, 5, 60, 64), 60, False),
     "240 positions x 32 tokens": ((40, 2, 240, 64), 32, True),
@@ -54,11 +51,11 @@ def seconds(attend: Attention, shape: tuple[int, ...], keys: int, masked: bool) 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "attention.json")
-    args = parser.parse_args()
+    options = parser(__doc__, "attention")
+    options.add_argument("--runs", type=int, default=5)
+    options.add_argument("--threads", type=int, default=1)
+    args = options.parse_args()
+    args.runs = 1 if args.quick else args.runs
     torch.set_num_threads(args.threads)
     rows = []
     for name, case in SHAPES.items():
@@ -73,7 +70,18 @@ def main() -> None:
         row = {"attention": name} | {f"{way}, ms": 1e3 * value for way, value in median.items()}
         rows.append(row | {"fused / formula": median["fused"] / median["formula"]})
     print(table(rows))
-    write(args.out, {"machine": machine(), "threads": args.threads, "rows": rows})
+    found = [
+        headline(
+            f"attention, {row['attention']}",
+            row["formula, ms"],
+            "ms",
+            row["fused / formula"],
+            "fused",
+        )
+        for row in rows
+    ]
+    about = {"machine": machine(), "threads": args.threads}
+    write(args.out, {**about, "rows": rows, "headline": found})
 
 
 if __name__ == "__main__":

@@ -1,39 +1,28 @@
 """The whole cascade through the command: seconds of every stage and peak memory.
 
-    python benchmarks/cascade.py [--bundle emoji] [--until STAGE] [--memory 4GB]
+    python benchmarks/cascade.py [--bundle emoji] [--until STAGE] [--memory 4GB] [--runs 1]
 
-Runs `imagen-video generate` as a process of its own, as a user does.
+Runs `imagen-video generate` as a process of its own, as a user does; medians count where there are
+several runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from _report import machine, table, write
-
-ROOT = Path(__file__).resolve().parents[1]
+from _report import ROOT, headline, machine, parser, table, write
 
 
-def main() -> None:
-    """Generate one video and print what it took."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--prompt", default="a panda dancing on a blue background")
-    parser.add_argument("--bundle", default="emoji")
-    parser.add_argument("--until", help="last stage; the whole cascade if left out")
-    parser.add_argument("--memory", default="4GB")
-    parser.add_argument("--videos", type=Path, default=ROOT / "runs" / "cascade")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "cascade.json")
-    args = parser.parse_args()
-    command = [sys.executable, "-m", "imagen_video", "generate", args.prompt, "--json"]
-    command += ["--out", str(args.videos), "--seed", "1", "--bundle", args.bundle]
-    command += ["--memory", args.memory] + (["--until", args.until] if args.until else [])
+def generate(command: list[str]) -> tuple[float, dict[str, Any]]:
+    """Run the command; return its seconds and what it said."""
     paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     started = time.monotonic()
@@ -41,17 +30,46 @@ def main() -> None:
     seconds = time.monotonic() - started
     if done.returncode:
         raise SystemExit(f"generate ended with exit code {done.returncode}; see its message above")
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    # Of the child alone; kilobytes on Linux, bytes on macOS.
+    return seconds, json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def main() -> None:
+    """Generate videos and print what they took."""
+    options = parser(__doc__, "cascade")
+    options.add_argument("--prompt", default="a panda dancing on a blue background")
+    options.add_argument("--bundle", default="emoji")
+    options.add_argument("--until", help="last stage; the whole cascade if left out")
+    options.add_argument("--memory", default="4GB")
+    options.add_argument("--runs", type=int, default=1)
+    options.add_argument("--videos", type=Path, default=ROOT / "build" / "bench" / "videos")
+    args = options.parse_args()
+    if args.quick:
+        args.until, args.runs = "base", 1
+    command = [sys.executable, "-m", "imagen_video", "generate", args.prompt, "--json"]
+    command += ["--out", str(args.videos), "--seed", "1", "--bundle", args.bundle]
+    command += ["--memory", args.memory] + (["--until", args.until] if args.until else [])
+    command += ["--steps", "2"] if args.quick else []
+    runs = [generate(command) for _ in range(args.runs)]
+    said = runs[-1][1]
+    # Of the children alone; kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    keys = ("name", "steps", "sampler", "guidance_weight", "seconds")
-    rows = [{key: stage.get(key) for key in keys} for stage in said["stages"]]
-    rows.append({"name": "all, with start and encoding", "seconds": seconds})
-    print(table([{key: row.get(key) for key in keys} for row in rows]))
-    print(f"\n{said['frames']}x{said['height']}x{said['width']}, peak {peak / 2**30:.2f} GiB")
-    about = {"machine": machine(), "command": command[1:], "seconds": seconds}
-    write(args.out, {**about, "peak_rss_bytes": peak, "generate": said})
+    keys = ("name", "steps", "sampler", "guidance_weight")
+    rows = [
+        {key: stage.get(key) for key in keys}
+        | {"seconds": statistics.median(each["stages"][index]["seconds"] for _, each in runs)}
+        for index, stage in enumerate(said["stages"])
+    ]
+    whole = statistics.median(seconds for seconds, _ in runs)
+    rows.append({**dict.fromkeys(keys), "name": "all, with start and encoding", "seconds": whole})
+    print(table(rows))
+    made = f"{said['frames']}x{said['height']}x{said['width']}"
+    print(f"\n{made}, peak {peak / 2**30:.2f} GiB, {args.runs} runs")
+    found = [headline(f"{made} from a sentence", whole, "s")]
+    found += [headline(f"stage {row['name']}", row["seconds"], "s") for row in rows[:-1]]
+    found += [headline(f"memory of {made}", peak / 2**20, "MiB")]
+    about = {"machine": machine(), "command": command[1:], "table": rows, "headline": found}
+    write(args.out, {**about, "peak_rss_bytes": peak, "generate": [each for _, each in runs]})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Data: how fast clips become shards, and how fast shards feed the training of a stage.
 
-    python benchmarks/data.py [--clips 6] [--preset emoji] [--feed base] [--out runs/data.json]
+    python benchmarks/data.py [--clips 6] [--preset emoji] [--feed base]
 
 Preparing is timed on one core, in processor time, because that is what a machine with more cores
 divides. Feeding and training are timed in turn (train, feed, train, feed, ...) in one process, on
@@ -9,7 +9,6 @@ all cores, so that a machine that slows down slows both, and the medians count.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.data.batch import Batch
@@ -184,13 +183,14 @@ def feeding(shards: Path, cascade: CascadeSpec, name: str, runs: int) -> dict[st
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--clips", type=int, default=6, help="clips that are made and prepared")
-    parser.add_argument("--preset", default="emoji")
-    parser.add_argument("--feed", nargs="*", default=["base"], help="stages that are fed")
-    parser.add_argument("--runs", type=int, default=8, help="steps of clips and of images")
-    parser.add_argument("--out", type=Path, default=Path("runs/data.json"))
-    run = parser.parse_args()
+    options = parser(__doc__, "data")
+    options.add_argument("--clips", type=int, default=6, help="clips that are made and prepared")
+    options.add_argument("--preset", default="emoji")
+    options.add_argument("--feed", nargs="*", default=["base"], help="stages that are fed")
+    options.add_argument("--runs", type=int, default=8, help="steps of clips and of images")
+    run = options.parse_args()
+    if run.quick:
+        run.clips, run.runs, run.preset = 1, 1, "tiny"
     cascade = preset(run.preset)
     with tempfile.TemporaryDirectory(prefix="imagen-video-data-") as folder:
         clips, work = Path(folder) / "clips", Path(folder)
@@ -206,7 +206,21 @@ def main() -> None:
     print(table(prepared))
     print("\nin turn, on all cores:")
     print(table([{k: v for k, v in row.items() if "seconds" not in k} for row in fed]))
-    result: dict[str, Any] = {"machine": machine(), "prepare": prepared, "feed": fed}
+    found = [
+        headline(f"clips prepared, {row['stages']}, {row['encoding']}", row["and written"], "1/s")
+        for row in prepared
+    ]
+    for row in fed:
+        ratios = {key: value for key, value in row.items() if key.endswith(" ratio")}
+        for kind, ratio in ratios.items():
+            what = f"{row['stage']}: shards of {kind.removesuffix(' ratio')} are fed"
+            found.append(headline(what, None, "", ratio, "its training steps"))
+    result: dict[str, Any] = {
+        "headline": found,
+        "machine": machine(),
+        "prepare": prepared,
+        "feed": fed,
+    }
     if text is not None:
         ideal = 2 * text.tokens * text.width / text.captions
         result["captions"] = {"bytes each": text.bytes_per_caption, "tokens x width x 2": ideal}

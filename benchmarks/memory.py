@@ -10,7 +10,6 @@ prediction is off by more than 15 %.
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import os
@@ -19,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 
 from imagen_video.planning.memory import Choice, Sharding, predict
 from imagen_video.presets import preset
@@ -80,12 +79,12 @@ CASES = (
 
 def main() -> int:
     """Measure all cases, print the table, return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="cases whose description holds this")
-    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/memory.json"))
-    options = parser.parse_args()
+    arguments = parser(__doc__, "memory")
+    arguments.add_argument("--only", default="", help="cases whose description holds this")
+    options = arguments.parse_args()
     rows = []
-    for case in (case for case in CASES if options.only in str(case)):
+    chosen = [case for case in CASES if options.only in str(case)]
+    for case in chosen[:1] if options.quick else chosen:
         predicted, measured = plan(case), measure(case)
         rows.append(
             {
@@ -97,7 +96,17 @@ def main() -> int:
         )
         print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     print(table(rows))
-    write(options.out, {**machine(), "cases": rows})
+    found = [
+        headline(
+            f"training {row['case']}",
+            row["measured MB"],
+            "MB",
+            row["measured / predicted"],
+            "measured over planned",
+        )
+        for row in rows
+    ]
+    write(options.out, {"machine": machine(), "cases": rows, "headline": found})
     worst = max((abs(row["measured / predicted"] - 1) for row in rows), default=0.0)
     print(f"worst: {100 * worst:.1f} %", file=sys.stderr)
     return int(worst > TOLERANCE)

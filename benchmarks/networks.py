@@ -1,6 +1,6 @@
-"""A U-Net of about 15M parameters at 16x24x40, ours beside two peers: seconds, GFLOP/s, memory.
+"""U-Nets of about 5M, 15M and 50M parameters, ours beside three peers: seconds, GFLOP/s, memory.
 
-    python benchmarks/networks.py [--runs 5] [--threads 2] [--out runs/networks.json]
+    python benchmarks/networks.py [--sizes S M L] [--shape 16x24x40] [--runs 5] [--threads 2]
 
 Every contender is a process of its own; they take turns (A B C D A B C D ...), so that a machine
 that slows down slows all of them, and the median counts. The peers live in an environment of their
@@ -9,54 +9,38 @@ own, which this script makes once under build/peers-venv; `--without-peers` leav
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import venv
 from pathlib import Path
 from typing import Any
 
-import torch
 from _network_worker import CONTENDERS
-from _report import machine, table, write
+from _peers import FOLDER, peers_python
+from _report import ROOT, headline, machine, parser, table, write
 
-ROOT = Path(__file__).resolve().parents[1]
 WORKER = Path(__file__).with_name("_network_worker.py")
-PEERS = ("imagen-pytorch", "diffusers")
+PEERS = ("imagen-pytorch", "diffusers", "video-diffusion-pytorch")
 MODES = ("forward", "train")
-REQUIREMENTS = ("diffusers==0.38.0", "einops>=0.8,<1", "numpy>=2,<3", "tqdm", "transformers>=5,<6")
-# Alone: what it asks for (torchvision, kornia, accelerate, ...) is not needed by its U-Net.
-ALONE = ("imagen-pytorch==2.1.0",)
-
-
-def peers_python(folder: Path, pip_args: list[str]) -> Path:
-    """Make the peers' environment if it is not there, and return its interpreter."""
-    python, stamp = folder / "bin" / "python", folder / ".installed"
-    wanted = "\n".join((torch.__version__, *REQUIREMENTS, *ALONE))
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return python
-    print(f"installing the peers into {folder}", file=sys.stderr)
-    if not python.exists():
-        venv.create(folder, with_pip=True)
-    # The same release of torch; which build of it is the user's choice.
-    same_torch = f"torch=={torch.__version__.split('+')[0]}"
-    pip = [str(python), "-m", "pip", "install", "--quiet", *pip_args]
-    subprocess.run([*pip, same_torch, *REQUIREMENTS], check=True)
-    subprocess.run([*pip, "--no-deps", *ALONE], check=True)
-    stamp.write_text(wanted, encoding="utf-8")
-    return python
 
 
 class Contender:
     """A worker process that runs one call whenever it is asked to."""
 
-    def __init__(self, name: str, mode: str, python: Path, threads: int) -> None:
-        """Start it and wait until it has warmed up."""
+    def __init__(self, name: str, python: Path, threads: int, case: tuple[str, ...]) -> None:
+        """Start it and wait until it has warmed up.
+
+        Args:
+            name: which contender.
+            python: interpreter of the environment that has it.
+            threads: of torch.
+            case: mode, size and shape.
+        """
         self.name = name
+        mode, size, shape = case
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": str(threads),
@@ -65,7 +49,7 @@ class Contender:
             "PYTHONPATH": str(ROOT / "src"),
         }
         self._process = subprocess.Popen(
-            [str(python), str(WORKER), name, mode, str(threads)],
+            [str(python), str(WORKER), name, mode, str(threads), size, shape],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -104,12 +88,14 @@ class Contender:
         return json.loads(line)
 
 
-def compare(mode: str, pythons: dict[str, Path], runs: int, threads: int) -> dict[str, Any]:
+def compare(
+    case: tuple[str, ...], pythons: dict[str, Path], runs: int, threads: int
+) -> dict[str, Any]:
     """Time all contenders in turn."""
     contenders: list[Contender] = []
     with contextlib.ExitStack() as stack:
         for name, python in pythons.items():
-            contenders.append(Contender(name, mode, python, threads))
+            contenders.append(Contender(name, python, threads, case))
             stack.callback(contenders[-1].stop)
         for _ in range(runs):
             for contender in contenders:
@@ -117,12 +103,16 @@ def compare(mode: str, pythons: dict[str, Path], runs: int, threads: int) -> dic
         return {contender.name: contender.finish() for contender in contenders}
 
 
-def rows(result: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def rows(size: str, result: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     """One line a contender, with its ratios to the first of ours."""
     lines = []
     first = next(iter(result["forward"]))
     for name, about in result["forward"].items():
-        line: dict[str, Any] = {"network": name, "parameters": f"{about['parameters'] / 1e6:.2f}M"}
+        line: dict[str, Any] = {
+            "size": size,
+            "network": name,
+            "parameters": f"{about['parameters'] / 1e6:.2f}M",
+        }
         line["GFLOP forward"] = about["gigaflops"]
         for mode in MODES:
             seconds = statistics.median(result[mode][name]["seconds"])
@@ -137,25 +127,51 @@ def rows(result: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
+def headlines(shape: str, lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Our seconds and memory, with those of every peer as ratios."""
+    found = []
+    ours = {line["size"]: line for line in lines if line["network"] == "imagen-video"}
+    for line in lines:
+        if line["network"] not in PEERS:
+            continue
+        mine = ours[line["size"]]
+        for mode in MODES:
+            what = f"{mode} of {line['size']} at {shape}"
+            ratio = line[f"{mode} s"] / mine[f"{mode} s"]
+            found.append(headline(what, mine[f"{mode} s"], "s", ratio, line["network"]))
+        ratio = line["train peak MiB"] / mine["train peak MiB"]
+        what = f"memory of training {line['size']} at {shape}"
+        found.append(headline(what, mine["train peak MiB"], "MiB", ratio, line["network"]))
+    return found
+
+
 def main() -> None:
     """Compare and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--runs", type=int, default=5, help="calls of each contender")
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "networks.json")
-    parser.add_argument("--peers", type=Path, default=ROOT / "build" / "peers-venv")
-    parser.add_argument("--without-peers", action="store_true", help="time ours only")
-    parser.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
-    options = parser.parse_args()
+    options = parser(__doc__, "networks")
+    options.add_argument("--runs", type=int, default=5, help="calls of each contender")
+    options.add_argument("--sizes", nargs="+", choices=("S", "M", "L"), default=["M"])
+    options.add_argument("--shape", default="16x24x40", help="frames x height x width")
+    options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    options.add_argument("--peers", type=Path, default=FOLDER)
+    options.add_argument("--without-peers", action="store_true", help="time ours only")
+    options.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
+    args = options.parse_args()
+    if args.quick:
+        args.runs, args.sizes, args.shape = 1, args.sizes[:1], "4x8x8"
     pythons = {name: Path(sys.executable) for name in CONTENDERS if name not in PEERS}
-    if not options.without_peers:
-        python = peers_python(options.peers, options.pip_arg)
-        pythons |= dict.fromkeys(PEERS, python)
-    result = {mode: compare(mode, pythons, options.runs, options.threads) for mode in MODES}
-    lines = rows(result)
+    if not args.without_peers:
+        pythons |= dict.fromkeys(PEERS, peers_python(args.peers, args.pip_arg))
+    results, lines = {}, []
+    for size in args.sizes:
+        results[size] = {
+            mode: compare((mode, size, args.shape), pythons, args.runs, args.threads)
+            for mode in MODES
+        }
+        lines += rows(size, results[size])
     print(table(lines))
-    about = {"machine": machine(), "threads": options.threads, "input": "1x3x16x24x40, fp32"}
-    write(options.out, {**about, "contenders": result, "table": lines})
+    about = {"machine": machine(), "threads": args.threads, "input": f"1x3x{args.shape}, fp32"}
+    found = headlines(args.shape, lines)
+    write(args.out, {**about, "contenders": results, "table": lines, "headline": found})
 
 
 if __name__ == "__main__":

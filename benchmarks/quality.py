@@ -4,12 +4,11 @@
 
 Subject, ground and motion were each seen in training, but never this pair of them. Every number
 stands beside that of real renders of the same scenes, measured in the same way. Clips are kept
-under runs/quality/ as they are made, so a stopped run goes on where it was.
+under build/bench/quality/ as they are made, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _report import machine, table, write
+from _report import BENCH, headline, machine, parser, table, write
 from safetensors.torch import load_file, save_file
 
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
@@ -165,20 +164,21 @@ def feature_network() -> Lite0:
 
 def main() -> None:
     """Generate, judge and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", default="emoji")
-    parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--until", default="tsr3", help="last stage; base and ssr1 are quick")
-    parser.add_argument("--names", type=int, default=100, help="subjects to tell apart")
-    parser.add_argument("--renders", type=int, default=10, help="probe renders of each subject")
-    parser.add_argument("--batch", type=int, default=1, help="prompts at a time")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--memory-gb", type=float, default=4.0)
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    parser.add_argument("--work", type=Path, default=Path("runs/quality"))
-    parser.add_argument("--out", type=Path, default=Path("runs/quality.json"))
-    args = parser.parse_args()
+    options = parser(__doc__, "quality")
+    options.add_argument("--bundle", default="emoji")
+    options.add_argument("--corpus", type=Path, default=Path("build/corpus"))
+    options.add_argument("--prompts", type=int, default=100)
+    options.add_argument("--until", default="tsr3", help="last stage; base and ssr1 are quick")
+    options.add_argument("--names", type=int, default=100, help="subjects to tell apart")
+    options.add_argument("--renders", type=int, default=10, help="probe renders of each subject")
+    options.add_argument("--batch", type=int, default=1, help="prompts at a time")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--memory-gb", type=float, default=4.0)
+    options.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    options.add_argument("--work", type=Path, default=BENCH / "quality")
+    args = options.parse_args()
+    if args.quick:
+        args.prompts, args.until, args.names, args.renders = 2, "base", 4, 3
     store = SpriteStore.open(args.corpus)
     scenes = held_out_prompts(store, args.prompts, kinds={"subject": 1.0})
     precision = choose_precision(args.precision, torch.device("cpu"))
@@ -212,7 +212,18 @@ def main() -> None:
         "until": args.until,
         "precision": precision,
     }
-    write(args.out, {**about, "names": len(names), "table": rows, "made": seen, "real": real_seen})
+    found = [
+        headline(
+            f"{row['right']} right, {stage.name}",
+            100 * row["made"],
+            "%",
+            row["made / real"],
+            "real renders (1 is right)",
+        )
+        for row in rows
+    ]
+    seen_all = {"made": seen, "real": real_seen}
+    write(args.out, {**about, "names": len(names), "table": rows, **seen_all, "headline": found})
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ the loss with the right caption against a wrong one, same clips, noise and noise
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 
 from imagen_video.cascade.conditioning import low_res_of
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request, StageReport
@@ -179,18 +178,19 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Measure, print and write."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", default="emoji")
-    parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
-    parser.add_argument("--clips", type=int, default=64, help="of every stage alone")
-    parser.add_argument("--inside", type=int, default=64, help="runs of the cascade")
-    parser.add_argument("--until", default="tsr3", help="last stage inside the cascade")
-    parser.add_argument("--stages", nargs="*", help="only these alone and for captions")
-    parser.add_argument("--batches", type=int, default=32, help="of paired losses; 0 = none")
-    parser.add_argument("--memory-gb", type=float, default=4.0)
-    parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
-    parser.add_argument("--out", type=Path, default=Path("runs/stages.json"))
-    run = parser.parse_args()
+    options = parser(__doc__, "stages")
+    options.add_argument("--bundle", default="emoji")
+    options.add_argument("--corpus", type=Path, default=Path("build/corpus"))
+    options.add_argument("--clips", type=int, default=64, help="of every stage alone")
+    options.add_argument("--inside", type=int, default=64, help="runs of the cascade")
+    options.add_argument("--until", default="tsr3", help="last stage inside the cascade")
+    options.add_argument("--stages", nargs="*", help="only these alone and for captions")
+    options.add_argument("--batches", type=int, default=32, help="of paired losses; 0 = none")
+    options.add_argument("--memory-gb", type=float, default=4.0)
+    options.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto")
+    run = options.parse_args()
+    if run.quick:
+        run.clips, run.inside, run.batches, run.stages = 4, 0, 1, ["ssr1"]
     run.store, run.lite0 = SpriteStore.open(run.corpus), Lite0()
     run.memory = int(run.memory_gb * 1e9)
     pipeline = ImagenVideoPipeline.from_pretrained(run.bundle)
@@ -211,7 +211,13 @@ def main() -> None:
     captions = [caption_losses(pipeline, s, run, run.batches) for s in chosen if run.batches]
     print(table(rows), table(captions), sep="\n\n")
     about = {"machine": machine(), "bundle": pipeline.digest, "precision": precision}
-    write(run.out, {**about, "outputs": rows, "captions": captions})
+    found = [
+        headline(
+            f"{row['stage']} {row['where']}, {row['output']}", row["Lite0 Frechet"], "distance"
+        )
+        for row in rows
+    ]
+    write(run.out, {**about, "outputs": rows, "captions": captions, "headline": found})
 
 
 if __name__ == "__main__":

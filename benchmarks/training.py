@@ -11,16 +11,14 @@ down slows all of them; medians count.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 from torch.nn import functional
 
 from imagen_video.cascade.spec import CascadeSpec, StageSpec
@@ -34,7 +32,6 @@ from imagen_video.training.objective import StageObjective
 from imagen_video.training.processes import Processes
 from imagen_video.training.state import TrainState
 
-ROOT = Path(__file__).resolve().parents[1]
 SIDE = 1536
 """Of the square matrices."""
 CHANNELS, FRAMES, HEIGHT, WIDTH = 128, 16, 24, 40
@@ -134,17 +131,18 @@ def rows(result: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--preset", default="emoji")
-    parser.add_argument("--stage", nargs="+", default=["base"])
-    parser.add_argument("--clips", type=int, default=1, help="clips in a batch")
-    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    parser.add_argument("--gradient-checkpointing", action="store_true")
-    parser.add_argument("--compile", action="store_true", help="minutes of warm-up on a CPU")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "training.json")
-    options = parser.parse_args()
+    arguments = parser(__doc__, "training")
+    arguments.add_argument("--preset", default="emoji")
+    arguments.add_argument("--stage", nargs="+", default=["base"])
+    arguments.add_argument("--clips", type=int, default=1, help="clips in a batch")
+    arguments.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    arguments.add_argument("--gradient-checkpointing", action="store_true")
+    arguments.add_argument("--compile", action="store_true", help="minutes of warm-up on a CPU")
+    arguments.add_argument("--runs", type=int, default=5)
+    arguments.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    options = arguments.parse_args()
+    if options.quick:
+        options.preset, options.runs = "tiny", 1
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -166,7 +164,18 @@ def main() -> None:
         name: getattr(options, name)
         for name in ("preset", "clips", "precision", "threads", "runs", "compile")
     }
-    write(options.out, {"machine": machine(), **about, "table": lines})
+    found = [
+        headline(
+            f"training of {line['what']}, {options.precision}",
+            line["GFLOP/s"],
+            "GFLOP/s",
+            line["of matmul"],
+            "share of the measured peak of matmul",
+        )
+        for line in lines
+        if line["what"] in options.stage
+    ]
+    write(options.out, {"machine": machine(), **about, "table": lines, "headline": found})
 
 
 if __name__ == "__main__":

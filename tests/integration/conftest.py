@@ -72,7 +72,7 @@ def no_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("a stage ran")
 
-    monkeypatch.setattr("imagen_video.cascade.pipeline.sample_stage", refuse)
+    monkeypatch.setattr("imagen_video.cascade.runner.sample_stage", refuse)
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def test_a_failure_in_the_first_stage_leaves_no_work_behind(
     def broken(*args: object, **options: object) -> None:
         raise RuntimeError("a kernel gave up")
 
-    monkeypatch.setattr("imagen_video.cascade.pipeline.sample_stage", broken)
+    monkeypatch.setattr("imagen_video.cascade.runner.sample_stage", broken)
     assert generate(PROMPT, "--until", "tsr1", "--out", tmp_path).code == 1
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
     BUNDLE/cascade.json            schema version, spec, provenance
            text_encoder.json       which encoder, never its weights
            STAGE/config.json       the stage's spec    STAGE/model.safetensors
+           README.md               the model card, for people; never read
 
 Sizes and shapes are checked against the spec before anything is allocated; nothing is unpickled and
 no path leaves the folder. A stage without weights may be missing: the rest can still be used.
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imagen_video.cascade.model_card import CARD_FILE, model_card
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.errors import BundleError, InputError
@@ -211,6 +213,8 @@ def save_bundle(
                 "provenance": {**(provenance or {}), "sha256": hashes},
             },
         )
+        card = model_card(spec, provenance or {}, hashes)
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         _put_in_place(temporary, final)
     except OSError as error:
         raise writing_error(final, error) from error

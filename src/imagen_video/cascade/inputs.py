@@ -17,35 +17,47 @@ from imagen_video.errors import InputError
 from imagen_video.media.frames import to_float
 
 
-def fit_video(frames: np.ndarray, clip: Clip, fps: float, channels: int = 3) -> Tensor:
+def fit_video(frames: np.ndarray | Tensor, clip: Clip, fps: float, channels: int = 3) -> Tensor:
     """Bring a user's clip to the input of a stage.
 
     Frames are taken by time, the centre is cropped to the aspect, and the result resized with
-    antialiasing.
+    antialiasing. A clip of that size and frame rate stays as it is.
 
     Args:
-        frames: uint8 `(f, h, w, 3)`.
+        frames: uint8 `(f, h, w, 3)` or `(b, f, h, w, 3)`, or floats `(b, f, c, h, w)`.
         clip: the stage's input.
         fps: frame rate of `frames`.
         channels: 3, or 1 for grey.
 
     Returns:
-        `(1, f', c, h', w')` in [-1, 1]: `clip.frames` frames, or as many as the clip is long.
+        `(b, f', c, h', w')` in [-1, 1]: `clip.frames` frames, or as many as the clip is long.
 
     Raises:
         InputError: for a clip without frames.
     """
-    if len(frames) == 0:
+    if isinstance(frames, np.ndarray) and frames.ndim == 4:
+        frames = frames[None]
+    count = frames.shape[1]
+    if count == 0:
         raise InputError("video", "no frames", "at least one", "choose another file")
-    times = np.arange(clip.frames) / clip.fps
-    index = np.floor(times * fps + 1e-6).astype(int)
-    index = index[index < len(frames)]
-    _, height, width, _ = frames.shape
+    index = np.floor(np.arange(clip.frames) / clip.fps * fps + 1e-6).astype(int)
+    index = index[index < count]
+    if isinstance(frames, np.ndarray):
+        rows, columns = _centre(frames.shape[2:4], clip)
+        video = to_float(frames[:, index, rows, columns], channels)
+    else:
+        rows, columns = _centre(frames.shape[3:5], clip)
+        video = frames[:, torch.from_numpy(index), :, rows, columns].float()
+    return resize(video, clip.height, clip.width)
+
+
+def _centre(size: Sequence[int], clip: Clip) -> tuple[slice, slice]:
+    """Cut the centre of a picture to the aspect of a clip."""
+    height, width = size
     scale = min(height / clip.height, width / clip.width)
     rows, columns = max(1, round(clip.height * scale)), max(1, round(clip.width * scale))
     top, left = (height - rows) // 2, (width - columns) // 2
-    cropped = frames[index, top : top + rows, left : left + columns]
-    return resize(to_float(cropped, channels)[None], clip.height, clip.width)
+    return slice(top, top + rows), slice(left, left + columns)
 
 
 def given_first_frames(frames: Tensor | None, stage: StageSpec, clip: Clip) -> dict[str, Tensor]:
@@ -69,7 +81,7 @@ def given_first_frames(frames: Tensor | None, stage: StageSpec, clip: Clip) -> d
             f"stage {stage.name!r}",
             "given first frames",
             "none: its network takes no given frames",
-            "start at a base that does (UNetSpec.given_frames), or leave --image out",
+            "use a bundle whose base takes given frames (UNetSpec.given_frames), or leave them out",
         )
     batch, count, channels, height, width = frames.shape
     wanted = (stage.unet.channels, clip.height, clip.width)
@@ -84,6 +96,30 @@ def given_first_frames(frames: Tensor | None, stage: StageSpec, clip: Clip) -> d
     padded[:, :count] = frames
     mask = torch.arange(clip.frames).expand(batch, -1) < count
     return {"given_frames": padded, "given_mask": mask}
+
+
+def check_overlap(overlap: int | None, stage: StageSpec) -> None:
+    """Check the overlap of a base's windows.
+
+    Raises:
+        InputError: if the stage cannot go on from frames, or sees no new ones in a window.
+    """
+    if overlap is None:
+        return
+    if not stage.unet.given_frames:
+        raise InputError(
+            f"stage {stage.name!r}",
+            "a clip to go on from",
+            "none: its network takes no given frames",
+            "use a bundle whose base takes given frames (UNetSpec.given_frames)",
+        )
+    if not 1 <= overlap < stage.output.frames:
+        raise InputError(
+            "overlap",
+            f"{overlap}",
+            f"1 to {stage.output.frames - 1}: the base makes {stage.output.frames} frames at once",
+            "correct it",
+        )
 
 
 def source_clip(request: Request, spec: CascadeSpec, first: StageSpec) -> Clip | None:

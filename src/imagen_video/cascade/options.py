@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 from imagen_video.cascade.spec import (
+    MAX_EXTENT,
+    MAX_FPS,
     CascadeSpec,
     Clip,
     GuidanceName,
@@ -62,17 +66,36 @@ def resolve(
     }
 
 
-def selected(spec: CascadeSpec, start: str | None, until: str | None) -> tuple[StageSpec, ...]:
-    """Return the stages from `start` to `until`, both included.
+def selected(
+    spec: CascadeSpec,
+    start: str | None,
+    until: str | None,
+    only: Sequence[str] | None = None,
+) -> tuple[StageSpec, ...]:
+    """Return the stages from `start` to `until`, both included, or those that `only` names.
 
     Raises:
-        InputError: for unknown stages or an empty selection.
+        InputError: for unknown stages, another order than the cascade's, or an empty selection.
     """
+    if only is not None:
+        return _named(spec, only, together=start is None and until is None)
     first = spec.index(start) if start is not None else 0
     last = spec.index(until) if until is not None else len(spec.stages) - 1
     if first > last:
         raise InputError("stages", f"{start!r} to {until!r}", "a start before the end", "swap them")
     return spec.stages[first : last + 1]
+
+
+def _named(spec: CascadeSpec, only: Sequence[str], *, together: bool) -> tuple[StageSpec, ...]:
+    indices = [spec.index(name) for name in only]
+    if not indices or indices != sorted(set(indices)) or not together:
+        raise InputError(
+            "only",
+            f"{list(only)}" + ("" if together else " beside start or until"),
+            f"at least one of {[stage.name for stage in spec.stages]}, in this order",
+            "correct it",
+        )
+    return tuple(spec.stages[index] for index in indices)
 
 
 def clips_for(
@@ -88,7 +111,7 @@ def clips_for(
 
     Args:
         spec: the cascade.
-        stages: the stages that will run.
+        stages: the stages that will run; they need not be neighbours.
         source: the given video, where the first stage is not the base: every stage multiplies it.
         num_frames: frames of the last stage's output; the spec's if None. Only from the base on.
         height: pixels of the last stage's output; the spec's if None.
@@ -98,55 +121,95 @@ def clips_for(
         InputError: if a stage's clip would not be whole, its strides do not divide it, or a size
             is asked for where a given video decides it.
     """
-    clips: dict[str, Clip] = {}
-    last = stages[-1].output
-    if source is not None and (num_frames, height, width) != (None, None, None):
-        raise InputError(
-            "num_frames, height, width",
-            f"{num_frames}, {height}, {width} with a given video",
-            "none of them: every stage multiplies the video that it is given",
-            "leave them out, or cut and resize the video first",
-        )
-    wanted = (
-        last.frames if num_frames is None else num_frames,
-        last.height if height is None else height,
-        last.width if width is None else width,
-    )
-    for stage in stages:
-        index = spec.index(stage.name)
-        if source is not None:
-            before = clips[spec.stages[index - 1].name] if clips else source
-            own, base = stage.output, spec.stages[index - 1].output
-            clip = Clip(
-                frames=before.frames * (own.frames // base.frames),
-                height=before.height * (own.height // base.height),
-                width=before.width * (own.width // base.width),
-                fps=before.fps * (own.fps / base.fps),
+    if source is not None:
+        if (num_frames, height, width) != (None, None, None):
+            raise InputError(
+                "num_frames, height, width",
+                f"{num_frames}, {height}, {width} with a given video",
+                "none of them: every stage multiplies the video that it is given",
+                "leave them out, or cut and resize the video first",
             )
-        else:
-            sizes = [
-                _scaled(f"stage {stage.name!r} {axis}", own, want, of)
-                for axis, own, want, of in zip(
-                    ("frames", "height", "width"),
-                    (stage.output.frames, stage.output.height, stage.output.width),
-                    wanted,
-                    (last.frames, last.height, last.width),
-                    strict=True,
-                )
-            ]
-            clip = Clip(frames=sizes[0], height=sizes[1], width=sizes[2], fps=stage.output.fps)
+        before, clips = source, {}
+        for stage in stages:
+            before = clips[stage.name] = _multiplied(spec, stage, before)
+        _check_source(source, stages, clips)
+    else:
+        own = {stages[0].name: stages[0].output}
+        for before, stage in itertools.pairwise(stages):
+            own[stage.name] = _multiplied(spec, stage, own[before.name])
+        last = own[stages[-1].name]
+        wanted = {
+            "frames": last.frames if num_frames is None else num_frames,
+            "height": last.height if height is None else height,
+            "width": last.width if width is None else width,
+        }
+        clips = {name: _scaled(f"stage {name!r}", clip, last, wanted) for name, clip in own.items()}
+    for stage in stages:
+        clip = clips[stage.name]
         stage.unet.check_size(f"stage {stage.name!r}", clip.height, clip.width)
-        clips[stage.name] = clip
     return clips
 
 
-def _scaled(where: str, own: int, want: int, of: int) -> int:
-    if own * want % of:
-        factor = of // own if of % own == 0 else of
+def _multiplied(spec: CascadeSpec, stage: StageSpec, before: Clip) -> Clip:
+    """Return what a super-resolution stage makes of a clip.
+
+    Raises:
+        InputError: if that is larger than any clip may be.
+    """
+    source, own = spec.input_of(stage.name), stage.output
+    assert source is not None
+    sizes = {
+        axis: getattr(before, axis) * (getattr(own, axis) // getattr(source, axis))
+        for axis in ("frames", "height", "width")
+    }
+    fps = before.fps * (own.fps / source.fps)
+    if max(sizes.values()) > MAX_EXTENT or fps > MAX_FPS:
         raise InputError(
-            where,
-            f"{own * want / of:g} for a final {want}",
-            "a whole number",
-            f"use a multiple of {factor}",
+            f"stage {stage.name!r} on a clip of {before} at {before.fps:g} frames per second",
+            "x".join(f"{size}" for size in sizes.values()) + f" at {fps:g}",
+            f"at most {MAX_EXTENT} frames or pixels of a side, and {MAX_FPS} frames per second",
+            "run fewer stages, or cut or shrink the clip",
         )
-    return own * want // of
+    return Clip(**sizes, fps=fps)
+
+
+def _check_source(source: Clip, stages: Sequence[StageSpec], clips: Mapping[str, Clip]) -> None:
+    """Say of the given video, and not of what a stage makes of it, what the strides need.
+
+    Raises:
+        InputError: if they do not divide some stage's output.
+    """
+    steps = []
+    for side in ("height", "width"):
+        own = getattr(source, side)
+        factors = [(stage.unet.stride, getattr(clips[stage.name], side) // own) for stage in stages]
+        steps.append(math.lcm(*(stride // math.gcd(stride, factor) for stride, factor in factors)))
+    if source.height % steps[0] or source.width % steps[1]:
+        raise InputError(
+            "video",
+            f"{source.height}x{source.width} (height x width)",
+            f"height in multiples of {steps[0]}, width of {steps[1]}, for the strides of "
+            f"{', '.join(stage.name for stage in stages)}",
+            "crop or pad the video, or choose other stages",
+        )
+
+
+def _scaled(where: str, own: Clip, last: Clip, wanted: Mapping[str, int]) -> Clip:
+    """Return a stage's clip where the last one's is to be `wanted` instead of `last`.
+
+    Raises:
+        InputError: if it would not be whole.
+    """
+    sizes = {}
+    for axis, want in wanted.items():
+        mine, of = getattr(own, axis), getattr(last, axis)
+        if mine * want % of:
+            factor = of // mine if of % mine == 0 else of
+            raise InputError(
+                f"{where} {axis}",
+                f"{mine * want / of:g} for a final {want}",
+                "a whole number",
+                f"use a multiple of {factor}",
+            )
+        sizes[axis] = mine * want // of
+    return Clip(**sizes, fps=own.fps)

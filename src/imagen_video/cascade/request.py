@@ -17,7 +17,7 @@ class Request:
     """Everything that determines a generation's result."""
 
     prompts: tuple[str, ...]
-    """One a video."""
+    """One a video; beside a given `video` it may be empty: no text."""
     seeds: tuple[int, ...]
     """One a video: its noise depends on nothing else."""
     negative_prompts: tuple[str, ...] | None = None
@@ -26,12 +26,18 @@ class Request:
     """First stage; None = base."""
     until: str | None = None
     """Last stage; None = the cascade's last."""
+    only: tuple[str, ...] | None = None
+    """Instead of `start` and `until`: stages by name, in the cascade's order. They need not be
+    neighbours: a super-resolution stage takes a video of any size and frame rate."""
     video: Tensor | None = None
     """Input of the first stage where it is not the base: `(b, f, c, h, w)` in [-1, 1]."""
     video_fps: float | None = None
     """Frame rate of `video`; that of the stage before the first if None."""
     given_frames: Tensor | None = None
     """Clean first frames for the base (image-to-video), `(b, n, c, h, w)` in the base's size."""
+    overlap: int | None = None
+    """Make the base's clip in windows of its own length, each of which is given the last so many
+    frames of what is there; None = all frames at once."""
     num_frames: int | None = None
     """Frames of the output; the last stage's if None."""
     height: int | None = None
@@ -99,3 +105,20 @@ class PipelineOutput:
     """Kept stage outputs `(b, f, c, h, w)` in [-1, 1], float32 on the CPU."""
     reports: tuple[StageReport, ...]
     """One a stage, in order."""
+
+    @property
+    def images(self) -> list[Any]:
+        """The first frame of each clip, for one-frame videos: in the form of `frames`."""
+        return [] if self.frames is None else [clip[0] for clip in self.frames]
+
+
+class Stopped(Exception):
+    """Raised by a callback to end a run; it comes out of the call.
+
+    The stage that was running is lost. Finished stages are in the work folder, if there is one, and
+    in `output`.
+    """
+
+    output: PipelineOutput | None = None
+    """What was finished, filled in by the run: `frames` are those of the last finished stage, or
+    None."""

@@ -18,37 +18,34 @@ def find_bundle(name_or_path: str | Path, revision: str | None = None) -> Path:
     A folder of that name wins over a built-in one; a name with one slash that is no folder is a
     hub id.
 
+    Args:
+        name_or_path: what the user wrote.
+        revision: branch, tag or commit, for a hub id only.
+
     Raises:
-        BundleError: if there is nothing of that name.
+        BundleError: if there is nothing of that name, or a revision of something that has none.
     """
     path = Path(name_or_path)
+    name = str(name_or_path)
+    here = path.is_dir() or name in BUILT_IN
+    if here and revision is not None:
+        raise BundleError(
+            f"bundle {name!r}",
+            f"revision {revision!r} of {'a folder' if path.is_dir() else 'a built-in bundle'}",
+            "a revision only with a hub id",
+            "leave it out",
+        )
     if path.is_dir():
         return path
-    name = str(name_or_path)
-    if name in BUILT_IN:
+    if here:
         return Path(str(resources.files("imagen_video") / "weights" / name))
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return _from_hub(name, revision)
+        from imagen_video.cascade.hub import fetch_bundle
+
+        return fetch_bundle(name, revision)
     raise BundleError(
         "bundle",
         repr(name),
         f"{', '.join(BUILT_IN)}, a folder or a hub id",
         "check the name or the path",
     )
-
-
-def _from_hub(name: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(
-            snapshot_download(
-                name,
-                revision=revision,
-                allow_patterns=["*.json", "*/config.json", "*/model.safetensors"],
-            )
-        )
-    except Exception as error:  # the hub's many errors all mean the same to the user
-        raise BundleError(
-            "bundle", f"{name!r} ({error})"[:300], "a folder or a reachable hub id", "check both"
-        ) from error

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from imagen_video.cascade.distilled import check_request
-from imagen_video.cascade.inputs import given_first_frames, source_clip
+from imagen_video.cascade.inputs import check_overlap, given_first_frames, source_clip
 from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import PROCESS, activation_budget
 from imagen_video.cascade.options import clips_for, resolve, selected
@@ -35,6 +35,8 @@ class RunPlan:
     """Videos made at once."""
     source: Clip | None
     """The given video; None where the base makes the first."""
+    windowed: bool = False
+    """Whether the base makes its clip in windows of its own length."""
 
     def tiles(self, stage: StageSpec, memory: int | None, resident: int = 0) -> TilePlan:
         """Choose the tiles of a stage.
@@ -50,7 +52,7 @@ class RunPlan:
         Raises:
             ResourceError: if the memory does not suffice.
         """
-        clip = self.clips[stage.name]
+        clip = self.at_once(stage)
         if memory is None:
             return whole(clip)
         index = self.stages.index(stage)
@@ -58,9 +60,18 @@ class RunPlan:
         held = PROCESS + FLOAT_BYTES * num_parameters(stage.unet)
         if before is not None:
             held += self._bytes(stage, before)
-        budget = activation_budget(memory, max(held, resident), self._bytes(stage, clip))
+        budget = activation_budget(
+            memory, max(held, resident), self._bytes(stage, self.clips[stage.name])
+        )
         batch = self.batch * stage.rows_a_sample(self.sampling[stage.name])
         return plan_for_memory(f"stage {stage.name!r}", stage.unet, clip, budget, batch=batch)
+
+    def at_once(self, stage: StageSpec) -> Clip:
+        """Return what a call of the stage makes: its clip, or a window of it."""
+        clip = self.clips[stage.name]
+        if self.windowed and stage.kind == "base":
+            return dataclasses.replace(clip, frames=stage.output.frames)
+        return clip
 
     def check_memory(self, memory: int | None) -> None:
         """Find out before the first stage whether the last one can run.
@@ -83,7 +94,9 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
         InputError: for anything in it that cannot be used.
     """
     if any(stage.unet.text_width for stage in spec.stages):
-        checked_prompts(request.prompts)
+        told = [text for text in request.prompts if text or request.video is None]
+        if told or request.video is None:
+            checked_prompts(told)
         if request.negative_prompts is not None:
             checked_prompts(request.negative_prompts)
     if len(request.seeds) != len(request.prompts):
@@ -93,7 +106,7 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
             "one a prompt",
             "correct them",
         )
-    chosen = selected(spec, request.start, request.until)
+    chosen = chosen_stages(spec, request)
     check_labels(request, chosen)
     source = source_clip(request, spec, chosen[0])
     clips = clips_for(
@@ -105,6 +118,7 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
         width=request.width,
     )
     first = chosen[0]
+    check_overlap(request.overlap, first)
     given_first_frames(request.given_frames, first, clips[first.name])
     sampling = resolve(spec, chosen, request.options)
     for stage in chosen:
@@ -117,4 +131,25 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
         clips=clips,
         batch=len(request.seeds),
         source=source,
+        windowed=request.overlap is not None,
     )
+
+
+def chosen_stages(spec: CascadeSpec, request: Request) -> tuple[StageSpec, ...]:
+    """Return the stages that a request runs: an image passes no temporal ones.
+
+    Raises:
+        InputError: for unknown stages, or an image that is to end at a temporal one.
+    """
+    chosen = selected(spec, request.start, request.until, request.only)
+    if request.num_frames != 1 or request.video is not None or spec.stages[0].output.frames == 1:
+        return chosen
+    if chosen[-1].kind == "tsr":
+        spatial = [stage.name for stage in chosen if stage.kind != "tsr"]
+        raise InputError(
+            "until",
+            f"{chosen[-1].name!r}, a temporal stage, for one frame",
+            f"one of {spatial}, which an image passes",
+            "stop at one of them, or ask for more frames",
+        )
+    return tuple(stage for stage in chosen if stage.kind != "tsr")

@@ -26,6 +26,8 @@ ThresholdName = Literal["static", "dynamic"]
 MAX_STAGES = 32
 MAX_EXTENT = 1 << 14
 """Most frames, or pixels of an axis, that a spec may name: a guard against hostile files."""
+MAX_FPS = 1000
+"""Highest frame rate."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class Clip:
                 raise InputError(
                     f"Clip.{name}", f"{getattr(self, name)}", f"1 to {MAX_EXTENT}", "correct it"
                 )
-        if not 0 < self.fps <= 1000:
-            raise InputError("Clip.fps", f"{self.fps}", "0 < fps <= 1000", "correct it")
+        if not 0 < self.fps <= MAX_FPS:
+            raise InputError("Clip.fps", f"{self.fps}", f"0 < fps <= {MAX_FPS}", "correct it")
 
     def __str__(self) -> str:
         """Frames x height x width."""

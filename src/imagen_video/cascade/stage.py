@@ -70,6 +70,8 @@ class StageInput:
     """Class ids, `(b,)`."""
     vector: Tensor | None = None
     """Numeric conditions, `(b, d)`."""
+    first_frame: int = 0
+    """Where the clip begins in a longer one: its noise is that of the longer one there."""
 
 
 @torch.no_grad()
@@ -321,10 +323,10 @@ class _StageRun:
         return seen.value(self.threshold.percentile).clamp(min=1)
 
     def _noise(self, purpose: Purpose, step: int, frames: range) -> Tensor:
+        first = self.request.first_frame
+        where = range(first + frames.start, first + frames.stop)
         return self._move(
-            video_noise(
-                self.request.seeds, self.stage.name, purpose, step, frames, self.frame_shape
-            )
+            video_noise(self.request.seeds, self.stage.name, purpose, step, where, self.frame_shape)
         )
 
     def _step_noise(self, step: int, frames: Span) -> Tensor | None:

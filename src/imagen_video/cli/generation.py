@@ -21,6 +21,7 @@ from imagen_video import __version__
 from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import peak_bytes
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
+from imagen_video.cascade.precision import fast_dtype
 from imagen_video.cascade.work_folder import REQUEST, WorkFolder
 from imagen_video.cli.main import PROGRAM, say
 from imagen_video.cli.outputs import (
@@ -110,10 +111,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     """Settle `--precision auto`: bf16 where the hardware multiplies it, else fp32."""
     if name != "auto":
         return name
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return "bf16" if device.type == "cpu" and has_amx is not None and has_amx() else "fp32"
+    return "bf16" if fast_dtype(device) == torch.bfloat16 else "fp32"
 
 
 def _open(bundle: str, device: torch.device, precision: str) -> ImagenVideoPipeline:

@@ -25,6 +25,8 @@ DEBUG_VARIABLE = "IMAGEN_VIDEO_DEBUG"
 # Verb -> (module with `run`, one line of help). A new verb is one row here and one module.
 VERBS: dict[str, tuple[str, str]] = {
     "generate": ("imagen_video.cli.generate", "Turn a sentence into a video."),
+    "batch": ("imagen_video.cli.batch", "Make the videos of a file of prompts, here or on Ray."),
+    "serve": ("imagen_video.cli.serve", "Serve a web page and an HTTP API."),
     "train": ("imagen_video.cli.train", "Train one stage of a cascade."),
     "data": (
         "imagen_video.cli.data",
@@ -36,10 +38,15 @@ VERBS: dict[str, tuple[str, str]] = {
         "imagen_video.cli.distill",
         "Make a cascade sample in a few steps; distill report compares.",
     ),
+    "evaluate": ("imagen_video.cli.evaluate", "Measure the videos of a cascade by a protocol."),
     "corpus": ("imagen_video.cli.corpus", "Build and look at the demo's training corpus."),
     "inspect": (
         "imagen_video.cli.inspect",
         "Show the stages, size and cost of a preset or bundle.",
+    ),
+    "doctor": (
+        "imagen_video.cli.doctor",
+        "See whether everything works here, and what to report if not.",
     ),
 }
 

@@ -133,6 +133,7 @@ def _train(options: TrainOptions, cascade: CascadeSpec, processes: Processes) ->
         source=source,
         encoder=encoder,
         text_dropout=config.text_dropout,
+        middle_times=config.middle_times,
         device=processes.device,
         record=noise_levels.add,
     )

@@ -41,24 +41,37 @@ class Moments:
         Raises:
             InputError: for values that are not finite, or another width than before.
         """
-        if self.count and vectors.shape[1] != len(self.mean):
-            raise InputError(
-                "features", f"width {vectors.shape[1]}", f"{len(self.mean)}", "do not mix features"
-            )
         if not bool(torch.isfinite(vectors).all()):
             raise InputError("features", "NaN or infinite", "finite values", "check the clip")
         if not len(vectors):
             return self
         values = vectors.to(torch.float64)
-        count, mean = len(values), values.mean(0)
-        scatter = (values - mean).T @ (values - mean)
-        if not self.count:
-            self.count, self.mean, self.scatter = count, mean, scatter
+        mean = values.mean(0)
+        return self.merge(Moments(len(values), mean, (values - mean).T @ (values - mean)))
+
+    def merge(self, other: Moments) -> Moments:
+        """Take in what another has seen and return self.
+
+        Raises:
+            InputError: if the other has seen vectors of another width.
+        """
+        if not other.count:
             return self
-        total, shift = self.count + count, mean - self.mean
-        self.scatter = self.scatter + scatter
-        self.scatter += torch.outer(shift, shift) * (self.count * count / total)
-        self.mean = self.mean + shift * (count / total)
+        if not self.count:
+            self.count, self.mean, self.scatter = other.count, other.mean, other.scatter
+            return self
+        if len(other.mean) != len(self.mean):
+            raise InputError(
+                "features",
+                f"width {len(other.mean)}",
+                f"{len(self.mean)}",
+                "do not mix features",
+            )
+        total, shift = self.count + other.count, other.mean - self.mean
+        scatter = self.scatter + other.scatter
+        scatter += torch.outer(shift, shift) * (self.count * other.count / total)
+        self.scatter = scatter
+        self.mean = self.mean + shift * (other.count / total)
         self.count = total
         return self
 

@@ -116,9 +116,14 @@ def read_image(source: Source, max_pixels: int = 8192 * 8192) -> UInt8[np.ndarra
         limits = ReadLimits(max_pixels=max_pixels)
         with _decoding(file) as image:
             limits.check_size(file.label, image.width, image.height)
-            from PIL import ImageOps
+            return from_image(image)
 
-            return _rgb(ImageOps.exif_transpose(image))
+
+def from_image(image: Image) -> UInt8[np.ndarray, "h w 3"]:
+    """Return a Pillow image as uint8 RGB, turned upright if a camera noted how it was held."""
+    from PIL import ImageOps
+
+    return _rgb(ImageOps.exif_transpose(image))
 
 
 def write_png(

@@ -189,7 +189,8 @@ def checked_prompts(prompts: object) -> list[str]:
 def _check_prompt(where: str, prompt: object) -> None:
     if not isinstance(prompt, str):
         raise InputError(where, f"a {type(prompt).__name__}", "a string", "pass the prompt as text")
-    if not prompt.strip():
+    if not any(character.isprintable() and character != " " for character in prompt):
+        # control and zero-width characters leave no token either
         raise InputError(
             where,
             "an empty prompt",

@@ -18,7 +18,7 @@ _CHOICES: dict[str, Any] = {
     "parallel": Parallel,
 }
 
-_SHARES = ("image_fraction", "packed_images", "cooldown_fraction", "text_dropout", "ema_decay")
+_SHARES = ("image_fraction", "packed_images", "cooldown_fraction", "text_dropout", "middle_times", "ema_decay")
 
 HARMLESS = frozenset(
     (
@@ -75,6 +75,9 @@ class TrainConfig:
     """Decay of the averaged weights: min(this, (1 + n) / (10 + n)) at update n."""
     text_dropout: float = 0.1
     """Probability of training without text, class and vector, for guidance (Imagen: 10 %)."""
+    middle_times: float = 0.0
+    """Share of the noise levels gathered in the middle, where shapes are decided (logit-normal);
+    0 = all evenly, as in the paper."""
     precision: Precision = "fp32"
     """bf16 = autocast; weights, averages and optimiser stay fp32."""
     parallel: Parallel = "ddp"

@@ -20,7 +20,7 @@ from imagen_video.cascade.conditioning import condition_on, draw_given_frames, l
 from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.data.batch import Batch
 from imagen_video.diffusion.augmentation import sample_augmentation_logsnr
-from imagen_video.diffusion.loss import stratified_times, weighted_error
+from imagen_video.diffusion.loss import gather_times, stratified_times, weighted_error
 from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
@@ -54,6 +54,8 @@ class StageObjective:
     """Frozen text encoder (cached); None for cascades without text, or text encoded before."""
     text_dropout: float = 0.1
     """Probability of the null text, class and vector, per clip or packed image."""
+    middle_times: float = 0.0
+    """Share of the noise levels that are gathered in the middle (`diffusion.loss`)."""
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     """Where the network is."""
     record: Callable[[Tensor, Tensor], None] | None = None
@@ -128,12 +130,13 @@ class StageObjective:
 
     def _times(self, batch: Batch, draws: Draws) -> Tensor:
         """Noise levels t, `(b,)`, or `(b, f)` where images are packed: each has its own."""
-        times = draws.of_rows("times", stratified_times)
+        times = gather_times(draws.of_rows("times", stratified_times), self.middle_times)
         packed = packed_rows(batch)
         if packed is None:
             return times
         frames = batch.video.shape[1]
         each = draws.of_rows("frame times", lambda n, g: stratified_times(n, g, frames=frames))
+        each = gather_times(each, self.middle_times)
         return torch.where(packed[:, None], each, times[:, None])
 
     def _conditions(self, batch: Batch, draws: Draws) -> Conditions:

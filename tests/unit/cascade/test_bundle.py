@@ -76,6 +76,7 @@ def test_a_bundle_has_no_encoder_weights_and_no_pickle(saved: Path) -> None:
         "text_encoder.json",
         "config.json",
         "model.safetensors",
+        "README.md",
     }
 
 

@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from imagen_video.corpus.grounds import draw_ground
 from imagen_video.corpus.motions import pose_at, track_for
+from imagen_video.corpus.sprites import SpriteStore
+from unit.corpus.conftest import write_store
 
 TIMES = tuple(range(0, 128, 8))
 """The frames of the base model."""
@@ -38,3 +41,18 @@ def rectangle_clip(motion: str, ground: str = "green", height: int = 48) -> np.n
 @pytest.fixture(params=["green", "sunset gradient", "green to yellow gradient"])
 def some_ground(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SpriteStore:
+    """The small store of the corpus tests, open."""
+    pytest.importorskip("cv2")
+    return SpriteStore.open(write_store(tmp_path_factory.mktemp("corpus") / "store"))
+
+
+def thumbnails(frames: np.ndarray) -> torch.Tensor:
+    """Features of frames: their departure from the corner's colour, on 12x12 pixels."""
+    values = torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1).float() / 255
+    values = values - values[:, :, :1, :1]
+    small = torch.nn.functional.interpolate(values, (12, 12), mode="bilinear", antialias=True)
+    return small.flatten(1)

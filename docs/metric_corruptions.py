@@ -1,0 +1,224 @@
+"""What every metric that needs no download sees: real clips with known faults.
+
+python docs/metric_corruptions.py [--corpus build/corpus] [--clips 20] [--work runs/corruptions]
+
+Writes docs/images/metric_corruptions.png and prints the table of docs/evaluation.md. A metric sees
+a fault if it moves the wrong way with every step of strength (of `as real` metrics: away from the
+real score), and by three standard errors at the strongest; `late` if only the latter; `no` if not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from imagen_video.corpus.sprites import SpriteStore
+from imagen_video.evaluation.clips import Clip
+from imagen_video.evaluation.content import Features, Probes
+from imagen_video.evaluation.corruptions import CORRUPTIONS, STRENGTHS
+from imagen_video.evaluation.feature_files import kept
+from imagen_video.evaluation.features import Lite0
+from imagen_video.evaluation.judge import Judge
+from imagen_video.evaluation.metrics import METRICS, Better
+from imagen_video.evaluation.prompt_sets import PromptSet
+from imagen_video.evaluation.real_renders import real_clip
+from imagen_video.evaluation.results import Records, rows_of
+from imagen_video.evaluation.styles import StyleJudge
+from imagen_video.evaluation.two_subjects import PairJudge
+from imagen_video.evaluation.words import WordReader
+
+TIMES = tuple(range(0, 128, 8))
+SIZE = (48, 80)
+REFERENCE = 96
+SETS: dict[str, tuple[str, ...]] = {
+    "subject": ("concept", "ground", "motion", "lite0", "time"),
+    "word": ("words",),
+    "solid": ("views",),
+    "solid pair": ("pairs",),
+}
+"""Kind of scene -> metrics that are tried on it."""
+FAR = 3.0
+"""Standard errors from which on a change counts."""
+
+Series = dict[str, list[tuple[float, float]]]
+"""Column -> value and standard error at strengths 0 to 4."""
+
+
+def remembered(features: Features) -> Features:
+    """Compute each frame once: shuffled and frozen clips hold no new ones."""
+    known: dict[bytes, Tensor] = {}
+
+    def found(frames: np.ndarray) -> Tensor:
+        keys = [frame.tobytes() for frame in frames]
+        new = {key: frame for key, frame in zip(keys, frames, strict=True) if key not in known}
+        if new:
+            known.update(zip(new, features(np.stack(list(new.values()))), strict=True))
+        return torch.stack([known[key] for key in keys])
+
+    return found
+
+
+def judge_for(kind: str, store: SpriteStore, features: Any, args: Any) -> tuple[Judge, list[Any]]:
+    """Return the judge of one kind and its scenes."""
+    prompts = PromptSet.load("held-out")
+    scenes = prompts.scenes(store, prompts.first(args.clips, (kind,)))
+    metrics = SETS[kind]
+    probes = None
+    if "concept" in metrics:
+        like = Clip(frames=np.zeros((len(TIMES), *SIZE, 3), np.uint8), times=TIMES)
+        probes = Probes.fit(
+            features, store, scenes, like, names=args.names, renders=6, cache=args.work
+        )
+    return (
+        Judge(
+            metrics=metrics,
+            features=features if "lite0" in metrics else None,
+            probes=probes,
+            styles=StyleJudge(features, store) if probes is not None else None,
+            pairs=PairJudge(features, store) if "pairs" in metrics else None,
+            reader=WordReader() if "words" in metrics else None,
+            extractors={},
+        ),
+        scenes,
+    )
+
+
+def reference(kind: str, store: SpriteStore, features: Any, work: Path) -> list[dict[str, Tensor]]:
+    """Return features of other real clips."""
+    prompts = PromptSet.load("held-out")
+    scenes = prompts.reference_scenes(store, prompts.first(1, (kind,)), REFERENCE)
+    return [
+        kept(
+            work / f"reference-{kind}-{number}.safetensors",
+            lambda scene=scene: {"feature/lite0": features(real_clip(scene, store, TIMES, *SIZE))},
+        )
+        for number, scene in enumerate(scenes)
+    ]
+
+
+def measured(kind: str, store: SpriteStore, features: Any, args: Any) -> dict[str, Series]:
+    """Return fault -> column -> series, of one kind of scene."""
+    judge, scenes = judge_for(kind, store, features, args)
+    real = [Clip(frames=real_clip(s, store, TIMES, *SIZE), times=TIMES) for s in scenes]
+    known = reference(kind, store, features, args.work) if judge.features is not None else []
+
+    def records(name: str, change: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Tensor]]:
+        print(f"{kind}: {name}", file=sys.stderr, flush=True)
+        return [
+            kept(
+                args.work / f"{kind}-{name}-{number}.safetensors",
+                lambda clip=clip, scene=scene: judge.record(
+                    Clip(frames=change(clip.frames), times=TIMES), scene
+                ),
+            )
+            for number, (clip, scene) in enumerate(zip(real, scenes, strict=True))
+        ]
+
+    clean = records("clean", lambda frames: frames)
+    found: dict[str, Series] = {}
+    for fault, spoil in CORRUPTIONS.items():
+        series: Series = {}
+        for strength in (0, *STRENGTHS):
+            made = clean
+            if strength:
+                made = records(f"{fault}-{strength}", lambda f, s=strength, c=spoil: c(f, s))
+            for metric in SETS[kind]:
+                rows, _ = rows_of(metric, Records(made=made, real=clean, reference=known))
+                for row in rows:
+                    value = (row.made.value, row.made.error or 0.0)
+                    series.setdefault(row.column.key, []).append(value)
+        found[fault] = {key: some for key, some in series.items() if len(some) == 5}
+    return found
+
+
+def harm(series: Sequence[tuple[float, float]], better: Better) -> list[float]:
+    """Return how much worse every strength is than the clean clips."""
+    clean = series[0][0]
+    if better == "as real":
+        return [abs(value - clean) for value, _ in series]
+    return [(clean - value if better == "higher" else value - clean) for value, _ in series]
+
+
+def verdict(series: Sequence[tuple[float, float]], better: Better) -> str:
+    """Say whether a metric sees a fault: yes, late or no."""
+    worse = harm(series, better)
+    error = max(np.hypot(series[0][1], series[-1][1]), 1e-9)
+    if worse[-1] < FAR * error:
+        return "no"
+    return "yes" if all(b >= a for a, b in itertools.pairwise(worse)) else "late"
+
+
+def plot(found: dict[str, Series], path: Path) -> None:
+    """Draw one panel a fault: harm over the standard error, by strength."""
+    from matplotlib.figure import Figure
+
+    columns = {c.key: c for metric in METRICS.values() for c in metric.columns}
+    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    panels = figure.subplots(2, 3).flat
+    keys = list(next(iter(found.values())))
+    import matplotlib as mpl
+
+    colours = dict(zip(keys, mpl.colormaps["tab20"](np.linspace(0, 1, len(keys))), strict=True))
+    for axes, (fault, series) in zip(panels, found.items(), strict=False):
+        for key, some in series.items():
+            seen = verdict(some, columns[key].better) != "no"
+            error = [max(np.hypot(some[0][1], e), 1e-3) for _, e in some]
+            height = [h / e for h, e in zip(harm(some, columns[key].better), error, strict=True)]
+            style: dict[str, Any] = {"color": colours[key], "lw": 1.8, "label": columns[key].title}
+            if not seen:
+                style |= {"color": "#cccccc", "lw": 1}
+            axes.plot(range(5), height, marker="o", ms=3, zorder=2 if seen else 1, **style)
+        axes.axhline(FAR, color="k", ls=":", lw=1)
+        axes.set_yscale("symlog", linthresh=FAR)
+        axes.set_title(fault)
+        axes.set_xticks(range(5))
+        axes.set_xlabel("strength")
+        axes.set_ylabel("harm / standard error")
+    last = figure.axes[-1]
+    last.axis("off")
+    for key in keys:
+        last.plot([], [], color=colours[key], label=columns[key].title)
+    last.plot([], [], color="#cccccc", label="does not see it")
+    last.legend(loc="center", fontsize=8, ncols=1, frameon=False)
+    figure.savefig(path, dpi=100)
+
+
+def main() -> None:
+    """Measure, print, draw."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
+    parser.add_argument("--clips", type=int, default=20, help="of each kind")
+    parser.add_argument("--names", type=int, default=40, help="subjects to tell apart")
+    parser.add_argument("--work", type=Path, default=Path("runs/corruptions"))
+    args = parser.parse_args()
+    store, features = SpriteStore.open(args.corpus), remembered(Lite0().frames)
+    torch.set_num_threads(1)
+    found: dict[str, Series] = {fault: {} for fault in CORRUPTIONS}
+    for kind in SETS:
+        for fault, series in measured(kind, store, features, args).items():
+            found[fault] |= series
+    columns = {c.key: c for metric in METRICS.values() for c in metric.columns}
+    print("| metric (clean value) | " + " | ".join(CORRUPTIONS) + " |")
+    print("| --- |" + " --- |" * len(CORRUPTIONS))
+    for key, clean in found["blur"].items():
+        cells = []
+        for fault in CORRUPTIONS:
+            some = found[fault][key]
+            cells.append(f"{verdict(some, columns[key].better)} ({some[-1][0]:.3g})")
+        print(f"| {columns[key].title} ({clean[0][0]:.3g}) | " + " | ".join(cells) + " |")
+    out = Path(__file__).parent / "images" / "metric_corruptions.png"
+    plot(found, out)
+    (args.work / "corruptions.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Many videos on many machines: each stage an actor pool of its own size, on Ray Data."""

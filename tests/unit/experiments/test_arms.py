@@ -1,0 +1,159 @@
+"""What the arms of the experiments are, on toy stages: nothing here trains for long."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagen_video.diffusion.loss import weighted_error
+from imagen_video.diffusion.parameterization import diffuse, v_target
+from imagen_video.models.conditions import Conditions
+from unit.corpus.conftest import write_store
+from unit.experiments.scripts import script
+
+FRAME, TRAINING, SMALL = script("_frame"), script("_training"), script("_small")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("cv2")
+    return write_store(tmp_path_factory.mktemp("experiments") / "store")
+
+
+def laboratory(out: Path, corpus: Path, deadline: float = math.inf) -> Any:
+    session = FRAME.Session(
+        out=out, corpus=corpus, updates=2, clips=2, quick=True, deadline=deadline
+    )
+    return TRAINING.Laboratory(session)
+
+
+def toy(seed: int = 0, **changes: Any) -> Any:
+    config = dataclasses.replace(TRAINING.CONFIG, clips=2, images=2)
+    stage = SMALL.ssr(text=False, **changes)
+    return TRAINING.Training(stage=stage, source=SMALL.LOW, seed=seed, config=config)
+
+
+def test_a_training_goes_to_a_milestone_and_on_from_there(tmp_path: Path, corpus: Path) -> None:
+    lab = laboratory(tmp_path, corpus)
+    first = {n: t.clone() for n, t in lab.trained(toy(), 1).state_dict().items()}
+    lab.trained(toy(), 2)
+    again = lab.trained(toy(), 1)  # loaded: training has gone past it
+    assert all(torch.equal(tensor, first[name]) for name, tensor in again.state_dict().items())
+    assert len(list((tmp_path / "trainings").iterdir())) == 1
+
+
+def test_a_training_stops_when_the_budget_is_spent(tmp_path: Path, corpus: Path) -> None:
+    with pytest.raises(FRAME.OutOfTimeError):
+        laboratory(tmp_path, corpus, deadline=0.0).trained(toy(), 2)
+
+
+def test_equal_trainings_are_shared_and_different_ones_are_not() -> None:
+    sampled_otherwise = dataclasses.replace(
+        toy(), stage=dataclasses.replace(toy().stage, sampling=SMALL.sampled(toy().stage, steps=3))
+    )
+    assert toy().key == toy().key == sampled_otherwise.key
+    others = (
+        toy(seed=1),
+        toy(temporal="none"),
+        toy(loss="eps"),
+        dataclasses.replace(toy(), data="x"),
+    )
+    assert len({toy().key, *(other.key for other in others)}) == 5
+
+
+def test_the_eps_arm_minimises_the_error_of_eps() -> None:
+    prediction = script("prediction")
+    torch.manual_seed(0)
+    network = prediction.EpsUNet(SMALL.ssr(text=False, residual=False).unet)
+    x, eps = torch.rand(2, 2, 3, 8, 8) * 2 - 1, torch.randn(2, 2, 3, 8, 8)
+    logsnr = torch.tensor([3.0, -6.0])
+    conditions = Conditions(low_res=x, low_res_logsnr=torch.full((2,), 3.0))
+    v_hat = network(diffuse(x, eps, logsnr), logsnr, conditions)
+    # an untrained network says eps = 0, so the error of eps is its square
+    loss = weighted_error("eps", v_hat, v_target(x, eps, logsnr), logsnr)
+    assert torch.allclose(loss, eps.square().mean((1, 2, 3, 4)), rtol=1e-3)
+
+
+def test_one_model_gets_the_updates_that_the_cascade_costs() -> None:
+    both = script("cascade_or_one")
+    one = both.equal_updates(300) * both.update_flops(both.ONE)
+    cascade = 300 * both.update_flops(both.base()) + 100 * both.update_flops(both.ssr())
+    assert one == pytest.approx(cascade, rel=0.01)
+
+
+def test_hashed_words_say_which_words_and_nothing_else() -> None:
+    words = script("learned_text")
+    text = words.HashedWords().encode(["a red Horse", "horse"])
+    assert text.mask.sum(1).tolist() == [3, 1]
+    assert torch.equal(text.states[0, 2], text.states[1, 0])
+    assert not torch.equal(text.states[0, 1], text.states[0, 2])
+
+
+def test_other_words_are_never_trained_on() -> None:
+    from imagen_video.corpus.captions import STYLES
+    from imagen_video.corpus.grounds import GROUNDS
+    from imagen_video.corpus.motions import MOTIONS
+    from imagen_video.corpus.subjects import SUBJECTS_FILE
+
+    said = [ground.phrase for ground in GROUNDS.values()]
+    said += [str(told) for told in (*MOTIONS.values(), *STYLES.values())]
+    said.append(SUBJECTS_FILE.read_text(encoding="utf-8"))
+    trained = set(re.findall("[a-z]+", " ".join(said).lower()))
+    words = script("learned_text")
+    assert not trained & set(words.SYNONYMS.values())
+    assert words.in_other_words("a cat on a red background") == "a cat on a crimson backdrop"
+
+
+def test_styles_move_in_one_arm_only(tmp_path: Path, corpus: Path) -> None:
+    styles = script("styles")
+    lab = laboratory(tmp_path, corpus)
+    stills, clips = (styles.training_of(arm, 0, lab).batches.source for arm in ("stills", "clips"))
+    assert {stills.scene(i).style for i in range(30)} == {"animation"}
+    assert len({clips.scene(i).style for i in range(30)}) > 1
+    assert len({stills.image(i)[0].style for i in range(30)}) > 1
+
+
+def test_images_come_beside_clips_as_often_as_an_arm_says() -> None:
+    joint = script("joint_training")
+    configs = [joint.training_of(arm, 0).config for arm in joint.IMAGES]
+    assert [c.image_fraction for c in configs] == [0.0, 0.5, 0.5]
+    assert [c.images / c.clips for c in configs[1:]] == [4, 8]
+
+
+def test_the_distilled_page_hands_its_words_over() -> None:
+    command = script("distilled").command
+    assert command(["--teacher", "t", "--out", "o"]) == [
+        "distill",
+        "report",
+        "--teacher",
+        "t",
+        "--out",
+        "o",
+    ]
+    assert "--out" in command([])
+
+
+QUICK = ("prediction", "whole_block", "text_in_sr")
+SLOW = (
+    "augmentation",
+    "joint_training",
+    "sizes",
+    "learned_text",
+    "cascade_or_one",
+    "styles",
+    "guidance",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*QUICK, *SLOW])
+def test_every_experiment_runs_at_toy_size(name: str, tmp_path: Path, corpus: Path) -> None:
+    words = ["--quick", "--out", str(tmp_path), "--corpus", str(corpus)]
+    assert FRAME.main(script(name).EXPERIMENT, words) == 0
+    assert list((tmp_path / "quick" / name / "results").glob("*.json"))
