@@ -145,14 +145,16 @@ def disk_is_full(out: Path) -> None:
 def killed(out: Path) -> None:
     """Two processes that save after every update and are killed at some moment."""
     rank = Processes.join(TrainConfig()).rank
-    seen = (out / f"killed-at-{rank}").open("a", encoding="utf-8")
-
-    def on_batch(step: int) -> None:
-        print(step, file=seen, flush=True)
-
-    batches = TinyClips(on_batch=on_batch)
     objective = DrawsFromGlobalGenerators("base")
-    run(out / "killed", config_of(**KILLED), batches=batches, objective=objective)
+    with (out / f"killed-at-{rank}").open("a", encoding="utf-8") as seen:
+
+        def on_batch(step: int) -> None:
+            print(step, file=seen, flush=True)
+            if step == STEPS - 1:  # however fast the machine is, the end is not reached
+                time.sleep(60)
+
+        batches = TinyClips(on_batch=on_batch)
+        run(out / "killed", config_of(**KILLED), batches=batches, objective=objective)
 
 
 def fours(out: Path) -> None:

@@ -151,7 +151,7 @@ def test_two_processes_killed_at_any_moment_and_resumed_end_bit_equal(out: Path)
     """Also where a process draws from its global generators, which no checkpoint holds."""
     for rank in (0, 1):
         begun = (out / f"killed-at-{rank}").read_text().split()
-        assert 0 < len(begun) < STEPS
+        assert 0 < len(begun) <= STEPS  # the last one is begun and never ends
     for part in PARTS:
         resumed, whole = (tensors(out / n, part, STEPS) for n in ("killed", "never-killed"))
         assert resumed.keys() == whole.keys()

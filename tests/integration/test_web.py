@@ -70,12 +70,14 @@ def test_of_fifty_clients_at_once_each_gets_a_result_or_a_clear_no(
 
 
 def test_a_client_that_vanishes_finds_its_result_in_the_gallery(tmp_path: Path) -> None:
-    with service_at(tmp_path) as service:
-        with listening(guarded(build_api(service), service)) as port:
-            _, job = ask(port, "POST", "/api/jobs", {"prompt": "a cat", "until": "base"})
-            while not ask(port, "GET", "/api/results")[1]["total"]:
-                time.sleep(0.02)
-            assert ask(port, "GET", "/api/results")[1]["results"][0]["id"] == job["id"]
+    with (
+        service_at(tmp_path) as service,
+        listening(guarded(build_api(service), service)) as port,
+    ):
+        _, job = ask(port, "POST", "/api/jobs", {"prompt": "a cat", "until": "base"})
+        while not ask(port, "GET", "/api/results")[1]["total"]:
+            time.sleep(0.02)
+        assert ask(port, "GET", "/api/results")[1]["results"][0]["id"] == job["id"]
 
 
 def started(words: list[str], folder: Path) -> tuple[subprocess.Popen, str]:

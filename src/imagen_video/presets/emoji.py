@@ -119,26 +119,19 @@ def _few(steps: int, augmentation_logsnr: float = 6.0) -> SamplingSpec:
 
 
 def _base() -> UNetSpec:
-    """16x24x40 in patches of 2x2; text and positions from 6x10 on, frames at every level."""
+    """16x24x40: thin at full resolution, text from half, spatial attention at a quarter."""
     return UNetSpec(
         levels=(
-            LevelSpec(channels=64, num_blocks=2, temporal="attention"),
+            LevelSpec(channels=64, num_blocks=1),
+            LevelSpec(channels=128, num_blocks=2, text_attention=True, temporal="attention"),
             LevelSpec(
-                channels=128,
-                num_blocks=2,
-                spatial_attention=True,
-                text_attention=True,
-                temporal="attention",
-            ),
-            LevelSpec(
-                channels=256,
+                channels=320,
                 num_blocks=3,
                 spatial_attention=True,
                 text_attention=True,
                 temporal="attention",
             ),
         ),
-        patch_size=2,
         text_width=MINILM_WIDTH,
         given_frames=True,
     )

@@ -40,6 +40,8 @@ class Live:
     previews: gr.HTML
     stop: gr.Button
     tabs: gr.Tabs
+    notice: gr.HTML
+    """What was wrong with the last request."""
 
     @property
     def looks(self) -> list[Component]:
@@ -49,7 +51,7 @@ class Live:
     @property
     def submits(self) -> list:
         """Everything that a new job changes."""
-        return [self.job, *self.looks, self.tabs]
+        return [self.job, *self.looks, self.tabs, self.notice]
 
 
 def build_page(service: Service) -> gr.Blocks:
@@ -57,9 +59,10 @@ def build_page(service: Service) -> gr.Blocks:
     events = PageEvents(service)
     with gr.Blocks(title="imagen-video", analytics_enabled=False) as page:
         gr.HTML(page_html.header(service.bundle))
+        notice = gr.HTML("", elem_id="notice")
         with gr.Tabs() as tabs:
             with gr.Tab("Create", id="create"):
-                live, fields = _create(service, events, tabs)
+                live, fields = _create(service, events, tabs, notice)
             with gr.Tab("Gallery", id="gallery") as gallery:
                 opened = _gallery(service, events, live)
             with gr.Tab("Upload a clip", id="upload"):
@@ -104,6 +107,7 @@ def _create(service: Service, events: PageEvents, tabs: gr.Tabs) -> tuple[Live, 
         previews=previews,
         stop=stop,
         tabs=tabs,
+        notice=notice,
     )
     fields = [prompt, until, seed, *expert]
     for event in (start.click, prompt.submit):

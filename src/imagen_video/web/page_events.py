@@ -58,7 +58,7 @@ class PageEvents:
     def enlarge(self, clip: str, prompt: str, first: str, until: str, seed: str) -> tuple:
         """Submit a job that goes on from an uploaded clip."""
         if not clip:
-            raise gr.Error("choose a clip first", print_exception=False)
+            return _refused("choose a clip first")
         return self._submit(
             lambda: JobSettings(
                 prompt=prompt,
@@ -182,11 +182,15 @@ class PageEvents:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise gr.Error(f"{where}: {first['msg']}", print_exception=False) from error
+            return _refused(f"{where}: {first['msg']}")
         except InputError as error:
-            message = page_html.safe(public_message(error))
-            raise gr.Error(message, print_exception=False) from error
-        return (view.id, *self.look(view.id, ""), gr.Tabs(selected="create"))
+            return _refused(public_message(error))
+        return (view.id, *self.look(view.id, ""), gr.Tabs(selected="create"), "")
+
+
+def _refused(message: str) -> tuple:
+    """Leave everything as it is but the notice; gradio shows no errors of unqueued events."""
+    return (*[gr.skip()] * 7, page_html.notice(message))
 
 
 def _key(view: JobView | None) -> str:

@@ -48,6 +48,11 @@ def header(bundle: str) -> str:
     )
 
 
+def notice(message: str) -> str:
+    """Say what was wrong with a request."""
+    return f'<p class="iv-notice" role="alert">{safe(message)}</p>'
+
+
 def status(view: JobView | None, names: list[str], left: float | None) -> str:
     """Say where a job is, in a line and a bar."""
     if view is None:

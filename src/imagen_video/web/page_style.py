@@ -9,6 +9,8 @@ CSS = """
 .iv-head p, .iv-count, .iv-idle { color: var(--body-text-color-subdued); margin: .2rem 0; }
 .iv-status { padding: .2rem 0; }
 .iv-status span, .iv-status small { color: var(--body-text-color-subdued); }
+.iv-notice { color: #b42318; border: 1px solid #b4231866; border-radius: 8px; padding: .5rem .8rem;
+  overflow-wrap: anywhere; }
 .iv-failed b { color: #b42318; }
 .iv-bar { height: 8px; border-radius: 4px; background: var(--border-color-primary);
   overflow: hidden; margin: .4rem 0; }
