@@ -143,9 +143,10 @@ def _service(options: ServeOptions) -> Service:
         device = choose_device(name)
         precision = choose_precision(options.precision, device)
         pipeline = ImagenVideoPipeline.from_pretrained(options.bundle)
-        pipelines.append(
-            pipeline.to(device, torch.bfloat16 if precision == "bf16" else torch.float32)
-        )
+        pipeline.to(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+        for stage in pipeline.spec.stages:
+            pipeline.network(stage.name)  # once, now: damaged weights are told before any client
+        pipelines.append(pipeline)
     own = Limits.of(pipelines[0].spec)
     limits = dataclasses.replace(
         own,

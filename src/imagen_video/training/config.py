@@ -18,7 +18,14 @@ _CHOICES: dict[str, Any] = {
     "parallel": Parallel,
 }
 
-_SHARES = ("image_fraction", "packed_images", "cooldown_fraction", "text_dropout", "middle_times", "ema_decay")
+_SHARES = (
+    "image_fraction",
+    "packed_images",
+    "cooldown_fraction",
+    "text_dropout",
+    "middle_times",
+    "ema_decay",
+)
 
 HARMLESS = frozenset(
     (

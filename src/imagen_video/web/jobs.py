@@ -161,13 +161,7 @@ class JobQueue:
             QueueFullError: if too many wait already.
         """
         with self._changed:
-            if self._is_closed or len(self._waiting) >= self._most:
-                raise QueueFullError(
-                    "queue",
-                    "no more jobs" if self._is_closed else f"{len(self._waiting)} waiting jobs",
-                    f"at most {self._most}: the queue is full",
-                    "try again in a while",
-                )
+            self._check_room()
             job = Job(identity, settings, self)
             self._jobs[identity] = job
             self._waiting.append(job)
@@ -176,6 +170,24 @@ class JobQueue:
             view = self._view(job)
         self._tell_forgotten(forgotten)
         return view
+
+    def check_room(self) -> None:
+        """Refuse early, before a job is looked at; there may be no room any more at `submit`.
+
+        Raises:
+            QueueFullError: if too many wait.
+        """
+        with self.lock:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        if self._is_closed or len(self._waiting) >= self._most:
+            raise QueueFullError(
+                "queue",
+                "no more jobs" if self._is_closed else f"{len(self._waiting)} waiting jobs",
+                f"at most {self._most}: the queue is full",
+                "try again in a while",
+            )
 
     def view(self, identity: str) -> JobView | None:
         """Return a job as it is now; None for one that is not known (any more)."""

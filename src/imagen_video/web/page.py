@@ -79,7 +79,9 @@ def _quick(progress: str = "minimal") -> dict:
     return {"queue": False, "show_progress": progress, "api_visibility": "private"}
 
 
-def _create(service: Service, events: PageEvents, tabs: gr.Tabs) -> tuple[Live, list[Component]]:
+def _create(
+    service: Service, events: PageEvents, tabs: gr.Tabs, notice: gr.HTML
+) -> tuple[Live, list[Component]]:
     spec, limits = service.spec, service.limits
     with gr.Row():
         with gr.Column(scale=2, min_width=320):

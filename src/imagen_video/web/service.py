@@ -80,11 +80,12 @@ class Service:
             InputError: for anything that cannot be used.
             ResourceError: if the memory does not suffice, or the disk is nearly full.
         """
-        whole = settled(settings, self.spec, self.limits)
-        self._check(whole)
-        self.gallery.check_room()
         identity = new_id()
         try:
+            self.queue.check_room()
+            whole = settled(settings, self.spec, self.limits)
+            self._check(whole)
+            self.gallery.check_room()
             if whole.upload is not None:
                 self.uploads.claim(whole.upload, self.gallery.draft(identity) / CLAIMED)
             view = self.queue.submit(identity, whole)
