@@ -56,13 +56,13 @@ def generate(bundle: Path, one_encoder: None) -> Generate:
 
 
 @pytest.fixture(scope="session")
-def whole(bundle: Path, encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+def whole(bundle: Path, encoder: Any, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """All seven stages once."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "build_text_encoder", lambda identity: encoder)
         words = ("--out", out, "--seed", "7", "--bundle", bundle, "--keep-stages", "--json")
-        yield command("generate", PROMPT, *words)
+        return command("generate", PROMPT, *words)
 
 
 @pytest.fixture

@@ -146,6 +146,9 @@ def _service(options: ServeOptions) -> Service:
         pipeline.to(device, torch.bfloat16 if precision == "bf16" else torch.float32)
         for stage in pipeline.spec.stages:
             pipeline.network(stage.name)  # once, now: damaged weights are told before any client
+        # Loads the text encoder as well, which would make the first clients wait.
+        first = pipeline.spec.stages[0].name
+        pipeline("warming up", until=first, num_inference_steps=2, progress=False)
         pipelines.append(pipeline)
     own = Limits.of(pipelines[0].spec)
     limits = dataclasses.replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class Maker:
         self._uploads = uploads
         self._limits = limits
         self._bundle = bundle
+        self._checking = threading.Lock()
         self._check_sizes = functools.lru_cache(maxsize=256)(self._plan_sizes)
 
     def check(self, settings: JobSettings) -> None:
@@ -86,7 +88,9 @@ class Maker:
         alike = {"prompt": "any", "seed": 0, "result": None, "upload": None}
         if settings.negative_prompt is not None:
             alike["negative_prompt"] = "any"
-        self._check_sizes(settings.model_copy(update=alike).model_dump_json(), source)
+        wanted = settings.model_copy(update=alike).model_dump_json()
+        with self._checking:  # the first of a crowd works it out, the others find it
+            self._check_sizes(wanted, source)
 
     def _plan_sizes(self, settings_json: str, source: tuple[Clip, int] | None) -> None:
         settings = JobSettings.model_validate_json(settings_json)

@@ -69,7 +69,7 @@ def test_a_mistyped_verb_is_answered_with_the_nearest_one(
 ) -> None:
     assert command.main(["genrate", "a panda"]) == 2
     message = capsys.readouterr().err
-    assert "command: got 'genrate'; expected one of generate, train" in message
+    assert f"command: got 'genrate'; expected one of {', '.join(command.VERBS)};" in message
     assert "did you mean `imagen-video generate`?" in message
 
 
