@@ -8,8 +8,8 @@ import torch
 def fast_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 where the hardware multiplies it (recent GPUs, CPUs with AMX), else float32.
 
-    Where it is emulated it is slower than float32. CPUs with AVX-512 BF16 and no AMX count as slow
-    here although training gained there (docs/lab-notes.md): sampling has not been timed on one.
+    Where it is emulated it is slower than float32. CPUs with AVX-512 BF16 and no AMX still count as
+    slow here, although both training and sampling gained there (docs/lab-notes.md).
     """
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
