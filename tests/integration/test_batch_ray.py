@@ -13,10 +13,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from imagen_video.distributed.attempts import FOLDER
 from imagen_video.distributed.manifest import NAME
+from imagen_video.media.video_io import read_video
 from integration.command_line import command
 
 SECONDS = 500
@@ -53,9 +55,12 @@ def test_a_killed_actor_loses_nothing_and_results_are_those_of_a_local_run(
     assert process.returncode == 0, said
 
     made, here = entries(out), entries(tmp_path / "here")
-    assert {name: entry["sha256"] for name, entry in made.items()} == {
-        name: entry["sha256"] for name, entry in here.items()
-    }
+    assert set(made) == set(here)
+    for name in made:
+        frames, _ = read_video(out / f"{name}.mp4")
+        local, _ = read_video(tmp_path / "here" / f"{name}.mp4")
+        # Other samples differ by more than 20 levels; the encoder alone by a fraction of one.
+        assert np.abs(frames.astype(int) - local).mean() < 1, name
     assert sorted(made) == NAMES
     assert [stage["attempt"] for stage in made[killed]["stages"]] == [1, 1, 2]
     assert sorted(path.name for path in out.iterdir()) == [*(f"{n}.mp4" for n in NAMES), NAME]

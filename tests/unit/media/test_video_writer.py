@@ -124,15 +124,31 @@ def test_an_unusable_quality_is_refused(tmp_path: Path) -> None:
         VideoWriter(tmp_path / "c.mp4", 24, crf=99)
 
 
-def test_streaming_writes_the_same_file_as_one_array(tmp_path: Path, clip: np.ndarray) -> None:
+def test_streaming_gives_the_encoder_the_same_pictures_as_one_array(
+    tmp_path: Path, clip: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What is compared goes into the encoder: the bytes that x264 makes of it are its own affair,
+    # and differed once in some hundred runs.
+    encoded: list[tuple[int, bytes]] = []
+    mux = VideoWriter._mux
+
+    def noting(self: VideoWriter, picture: Any) -> None:
+        if picture is not None:
+            encoded.append((picture.pts, picture.to_ndarray().tobytes()))
+        mux(self, picture)
+
+    monkeypatch.setattr(VideoWriter, "_mux", noting)
     write_video(tmp_path / "a.mp4", clip, 24)
+    whole = encoded.copy()
+    encoded.clear()
     with VideoWriter(tmp_path / "b.mp4", 24) as writer:
         writer.write(clip[:5])
         writer.write(clip[5])
         writer.write(clip[6:])
         assert writer.num_frames == len(clip)
         assert not (tmp_path / "b.mp4").exists()
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert len(whole) == len(clip)
+    assert encoded == whole
 
 
 def test_frames_may_come_from_a_generator(tmp_path: Path, clip: np.ndarray) -> None:
