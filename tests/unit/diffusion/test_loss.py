@@ -8,6 +8,7 @@ import torch
 from imagen_video.diffusion.loss import (
     LOSS_WEIGHTS,
     LossKind,
+    gather_times,
     mean_loss,
     stratified_times,
     weighted_error,
@@ -128,3 +129,40 @@ def test_frames_get_times_of_their_own() -> None:
 def test_an_impossible_time_range_is_refused(low: float, high: float) -> None:
     with pytest.raises(InputError, match="time range"):
         stratified_times(4, generator(), low=low, high=high)
+
+
+def test_no_share_leaves_times_as_they_are() -> None:
+    times = stratified_times(8, generator(7))
+    assert gather_times(times, 0.0) is times
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_gathered_times_have_the_density_that_is_promised(share: float) -> None:
+    # Midpoints of n strata stand for the whole uniform law: what comes out is its quantiles.
+    n = 20_000
+    times = gather_times((torch.arange(n, dtype=torch.float64) + 0.5) / n, share)
+    assert 0.0 < times.min()
+    assert times.max() < 1.0
+    logit_normal = torch.distributions.Normal(0.25, 1.0).cdf
+    for t in (0.02, 0.2, 0.5, 0.562, 0.65, 0.9, 0.98):
+        expected = share * logit_normal(torch.logit(torch.tensor(t).double())) + (1 - share) * t
+        assert abs((times < t).double().mean() - expected) < 2 / n
+
+
+def test_gathered_times_keep_their_strata_and_type() -> None:
+    times = stratified_times(16, generator(8), frames=3)
+    gathered = gather_times(times, 0.5)
+    assert gathered.shape == times.shape
+    assert gathered.dtype == times.dtype
+    # 24 of the 48 strata lie below the share: exactly as many become logit-normal, in order.
+    flat, moved = times.flatten().sort().values, gathered.flatten()[times.flatten().argsort()]
+    assert (moved[:24].diff() > 0).all()
+    torch.testing.assert_close(moved[24:], (flat[24:] - 0.5) * 2, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_the_ends_of_time_stay_inside_it(end: float, share: float) -> None:
+    gathered = gather_times(torch.tensor([end]), share)
+    assert torch.isfinite(gathered).all()
+    assert 0.0 <= gathered.item() <= 1.0
