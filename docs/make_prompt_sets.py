@@ -13,7 +13,7 @@ from pathlib import Path
 
 from imagen_video.corpus.scenes import EVALUATION_SEED, Split
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.evaluation.prompt_sets import BUILT_IN, prompt_lines
+from imagen_video.evaluation.material.prompt_sets import BUILT_IN, prompt_lines
 
 COUNT = 512
 SETS: dict[str, tuple[Split, int]] = {
@@ -27,7 +27,7 @@ def main() -> None:
     store = SpriteStore.open(sys.argv[1] if len(sys.argv) > 1 else "build/corpus")
     for name, (split, seed) in SETS.items():
         text = prompt_lines(store, name=name, version=1, split=split, seed=seed, count=COUNT)
-        path = Path(str(files("imagen_video.evaluation"))) / "prompts" / BUILT_IN[name]
+        path = Path(str(files("imagen_video.evaluation.material"))) / "prompts" / BUILT_IN[name]
         path.write_text(text, encoding="utf-8")
 
 

@@ -22,19 +22,19 @@ import torch
 from torch import Tensor
 
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.evaluation.clips import Clip
-from imagen_video.evaluation.content import Features, Probes
-from imagen_video.evaluation.corruptions import CORRUPTIONS, STRENGTHS
-from imagen_video.evaluation.feature_files import kept
-from imagen_video.evaluation.features import Lite0
-from imagen_video.evaluation.judge import Judge
-from imagen_video.evaluation.metrics import METRICS, Better
-from imagen_video.evaluation.prompt_sets import PromptSet
-from imagen_video.evaluation.real_renders import real_clip
-from imagen_video.evaluation.results import Records, rows_of
-from imagen_video.evaluation.styles import StyleJudge
-from imagen_video.evaluation.two_subjects import PairJudge
-from imagen_video.evaluation.words import WordReader
+from imagen_video.evaluation.features.files import kept
+from imagen_video.evaluation.features.lite0 import Lite0
+from imagen_video.evaluation.material.clips import Clip
+from imagen_video.evaluation.material.corruptions import CORRUPTIONS, STRENGTHS
+from imagen_video.evaluation.material.prompt_sets import PromptSet
+from imagen_video.evaluation.material.real_renders import real_clip
+from imagen_video.evaluation.measures.content import Features, Probes
+from imagen_video.evaluation.measures.styles import StyleJudge
+from imagen_video.evaluation.measures.two_subjects import PairJudge
+from imagen_video.evaluation.measures.words import WordReader
+from imagen_video.evaluation.scoring.judge import Judge
+from imagen_video.evaluation.scoring.metrics import METRICS, Better
+from imagen_video.evaluation.scoring.results import Records, rows_of
 
 TIMES = tuple(range(0, 128, 8))
 SIZE = (48, 80)
