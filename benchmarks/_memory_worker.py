@@ -12,7 +12,7 @@ import torch
 
 from imagen_video.cascade.memory import give_back_freed, peak_bytes, resident_bytes
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.models.unet import VideoUNet
 from imagen_video.planning.step import TrainedShape
 from imagen_video.presets import preset

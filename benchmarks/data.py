@@ -22,16 +22,16 @@ import torch
 from _report import headline, machine, parser, table, write
 
 from imagen_video.cascade.spec import CascadeSpec
-from imagen_video.data.batch import Batch
-from imagen_video.data.discover import discover
-from imagen_video.data.framing import Timing, largest_box, resize_frames
-from imagen_video.data.manifest import Manifest
-from imagen_video.data.prepare import PrepareOptions, prepare
-from imagen_video.data.prepare_plan import StageTask, stage_tasks
-from imagen_video.data.probe import probe
-from imagen_video.data.read import read_at_times
-from imagen_video.data.records import Record
-from imagen_video.data.shard_batches import ShardBatches
+from imagen_video.data.batches.batch import Batch
+from imagen_video.data.batches.shard_batches import ShardBatches
+from imagen_video.data.clips.records import Record
+from imagen_video.data.decoding.probe import probe
+from imagen_video.data.decoding.read import read_at_times
+from imagen_video.data.finding.discover import discover
+from imagen_video.data.preparing.plan import StageTask, stage_tasks
+from imagen_video.data.preparing.prepare import PrepareOptions, prepare
+from imagen_video.data.shards.framing import Timing, largest_box, resize_frames
+from imagen_video.data.shards.manifest import Manifest
 from imagen_video.media.picture_bytes import PictureEncoding
 from imagen_video.media.video_io import write_video
 from imagen_video.models.unet import VideoUNet

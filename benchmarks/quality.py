@@ -26,11 +26,11 @@ from imagen_video.cascade.resample import resize
 from imagen_video.cli.generation import choose_precision
 from imagen_video.corpus.scenes import Scene, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.evaluation.backgrounds import nearest_ground
-from imagen_video.evaluation.features import Lite0
-from imagen_video.evaluation.motion import classify_motion
-from imagen_video.evaluation.real_renders import candidates, probe_scenes, real_clip
-from imagen_video.evaluation.retrieval import SubjectProbe, share
+from imagen_video.evaluation.features.lite0 import Lite0
+from imagen_video.evaluation.material.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.measures.backgrounds import nearest_ground
+from imagen_video.evaluation.measures.motion import classify_motion
+from imagen_video.evaluation.measures.retrieval import SubjectProbe, share
 from imagen_video.media.frames import to_float, to_uint8
 from imagen_video.media.video_writer import write_video
 

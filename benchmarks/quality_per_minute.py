@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 
 from imagen_video.corpus.scenes import SceneSource
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.evaluation.real_renders import real_clip
+from imagen_video.evaluation.material.real_renders import real_clip
 from imagen_video.presets.emoji import TEXT_ENCODER
 from imagen_video.text.registry import build_text_encoder
 

@@ -24,12 +24,12 @@ from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cli.generation import choose_precision
 from imagen_video.corpus.scenes import Scene, SceneSource, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.data.batch import Batch
-from imagen_video.data.scene_clips import SceneBatches
-from imagen_video.evaluation.baselines import baselines, gradient_energy, step_energy
-from imagen_video.evaluation.features import Lite0
-from imagen_video.evaluation.frechet import DIMENSIONS, lite0_frechet_distance
-from imagen_video.evaluation.real_renders import real_video
+from imagen_video.data.batches.batch import Batch
+from imagen_video.data.batches.scene_clips import SceneBatches
+from imagen_video.evaluation.features.frechet import DIMENSIONS, lite0_frechet_distance
+from imagen_video.evaluation.features.lite0 import Lite0
+from imagen_video.evaluation.material.real_renders import real_video
+from imagen_video.evaluation.measures.baselines import baselines, gradient_energy, step_energy
 from imagen_video.media.frames import to_uint8
 from imagen_video.text.registry import build_text_encoder
 from imagen_video.training.objective import StageObjective

@@ -22,7 +22,7 @@ from _report import headline, machine, parser, table, write
 from torch.nn import functional
 
 from imagen_video.cascade.spec import CascadeSpec, StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.models.cost import flops
 from imagen_video.models.unet import VideoUNet
 from imagen_video.presets.user import load_preset

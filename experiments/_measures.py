@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from imagen_video.corpus.scenes import Scene
-from imagen_video.evaluation import temporal
-from imagen_video.evaluation.backgrounds import nearest_ground
-from imagen_video.evaluation.baselines import gradient_energy, step_energy
-from imagen_video.evaluation.features import Lite0
-from imagen_video.evaluation.frechet import lite0_frechet_distance
-from imagen_video.evaluation.retrieval import share
+from imagen_video.evaluation.features.frechet import lite0_frechet_distance
+from imagen_video.evaluation.features.lite0 import Lite0
+from imagen_video.evaluation.measures import temporal
+from imagen_video.evaluation.measures.backgrounds import nearest_ground
+from imagen_video.evaluation.measures.baselines import gradient_energy, step_energy
+from imagen_video.evaluation.measures.retrieval import share
 from imagen_video.media.frames import to_uint8
 
 SATURATED = 0.98
@@ -56,7 +56,7 @@ def flicker(made: Tensor, real: Tensor) -> float:
 
 
 def border_flicker(video: Tensor) -> float:
-    """Mean flicker of the clips' borders by `evaluation.temporal`, in levels of 0..255."""
+    """Mean flicker of the clips' borders by `evaluation.measures.temporal`, in levels of 0..255."""
     clips = to_uint8(video)
     return sum(temporal.flicker(clip) for clip in clips) / len(clips)
 

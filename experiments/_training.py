@@ -24,10 +24,10 @@ from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.corpus.scenes import Scene, SceneSource, Split, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
-from imagen_video.data.batch import BatchSource
-from imagen_video.data.scene_clips import SceneBatches
+from imagen_video.data.batches.batch import BatchSource
+from imagen_video.data.batches.scene_clips import SceneBatches
 from imagen_video.diffusion.loss import LossKind
-from imagen_video.evaluation.real_renders import real_video
+from imagen_video.evaluation.material.real_renders import real_video
 from imagen_video.media.frames import to_uint8
 from imagen_video.media.pictures import write_png
 from imagen_video.media.sheets import contact_sheet

@@ -20,8 +20,8 @@ from _small import HIGH, STRIDE, base
 from _training import CONFIG, Laboratory, Training
 
 from imagen_video.corpus.scenes import Scene, SceneSource
-from imagen_video.data.scene_clips import SceneBatches
-from imagen_video.evaluation.retrieval import SubjectProbe, share
+from imagen_video.data.batches.scene_clips import SceneBatches
+from imagen_video.evaluation.measures.retrieval import SubjectProbe, share
 
 STILLS = ("flat", "cartoon", "render")
 MOVING = "animation"

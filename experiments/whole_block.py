@@ -15,7 +15,7 @@ from _frame import Experiment, Row, Session, main
 from _small import LOW, sampled, ssr
 from _training import Laboratory, Training
 
-from imagen_video.evaluation.baselines import bilinear
+from imagen_video.evaluation.measures.baselines import bilinear
 from imagen_video.models.cost import num_parameters
 
 STEPS = 8

@@ -178,7 +178,7 @@ def test_the_report_compares_the_student_with_its_teacher(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("imagen_video.evaluation.features.Lite0", Colours)
+    monkeypatch.setattr("imagen_video.evaluation.features.lite0.Lite0", Colours)
     words = "--base-steps 2 --sr-steps 2 --clips 2 --runs 1 --until tsr1 --long-until ssr1"
     words += " --long-clips 2 --names 3 --renders 1 --real-clips 6 --sheets 1"
     folders = ("--out", tmp_path / "report", "--work", tmp_path / "work", "--corpus", corpus)

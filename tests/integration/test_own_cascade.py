@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from imagen_video.cli.generate import run
-from imagen_video.data.shard_batches import ShardBatches
+from imagen_video.data.batches.shard_batches import ShardBatches
 from imagen_video.errors import InputError
 from imagen_video.media.video_io import read_video
 from unit.examples.example_files import ROOT, example

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.models.unet import VideoUNet
 from imagen_video.presets.tiny import tiny
 from imagen_video.text.base import TextEmbedding

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-    from imagen_video.data.check import Progress
-    from imagen_video.data.prepare_units import PrepareProgress
+    from imagen_video.data.checking.check import Progress
+    from imagen_video.data.preparing.progress import PrepareProgress
 
 
 class ClipsDisplay:

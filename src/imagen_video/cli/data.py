@@ -12,14 +12,14 @@ import tyro
 
 from imagen_video.cli.clips_display import ClipsDisplay
 from imagen_video.cli.main import say
-from imagen_video.data.prepare_plan import PrepareOptions
+from imagen_video.data.preparing.plan import PrepareOptions
 from imagen_video.errors import InputError
 from imagen_video.media.atomic import replacing
 
 if TYPE_CHECKING:
     from imagen_video.cascade.spec import CascadeSpec
-    from imagen_video.data.discover import DiscoverOptions
-    from imagen_video.data.target import Target
+    from imagen_video.data.checking.target import Target
+    from imagen_video.data.finding.discover import DiscoverOptions
 
 JOURNALS = Path("build/data-check")
 """Where journals go if neither --journal nor --out says otherwise."""
@@ -145,8 +145,8 @@ def check_clips(options: CheckVerb) -> None:
     _check_numbers(options)
     sources = sources_of(options.clips)
     targets = _targets(options)
-    from imagen_video.data.check import CheckOptions, check
-    from imagen_video.data.report import report_lines
+    from imagen_video.data.checking.check import CheckOptions, check
+    from imagen_video.data.checking.report import report_lines
 
     journal = options.journal or default_journal(options.clips.path, options.out)
     with ClipsDisplay() as display:
@@ -177,7 +177,7 @@ def check_clips(options: CheckVerb) -> None:
 def prepare_clips(options: PrepareVerb) -> None:
     """Write the shards and say what they hold."""
     sources = sources_of(options.clips)
-    from imagen_video.data.prepare import prepare
+    from imagen_video.data.preparing.prepare import prepare
 
     with ClipsDisplay() as display:
         try:
@@ -206,8 +206,8 @@ def sources_of(options: ClipOptions) -> DiscoverOptions:
     if not 0 < options.array_fps <= 1000:
         got = f"{options.array_fps}"
         raise InputError("--array-fps", got, "more than 0, up to 1000", "correct it")
-    from imagen_video.data.discover import DiscoverOptions
-    from imagen_video.data.labels import LabelFields
+    from imagen_video.data.clips.labels import LabelFields
+    from imagen_video.data.finding.discover import DiscoverOptions
 
     named = {
         "file": options.file_field,
@@ -246,14 +246,14 @@ def _cascade(text: str) -> CascadeSpec:
 
 
 def _targets(options: CheckVerb) -> list[Target]:
-    from imagen_video.data.target import Target, targets_of
+    from imagen_video.data.checking.target import Target, targets_of
 
     if options.preset is None:
         if options.stage is not None:
             raise InputError("--stage", options.stage, "a --preset with it", "name the preset")
         targets = [Target(needs=_default_needs(options.clips))]
     else:
-        from imagen_video.data.prepare_plan import SLOWEST
+        from imagen_video.data.preparing.plan import SLOWEST
 
         targets = [
             dataclasses.replace(target, least_fps=SLOWEST * (target.fps or 0.0))

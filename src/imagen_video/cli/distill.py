@@ -16,7 +16,7 @@ from imagen_video.errors import InputError
 
 if TYPE_CHECKING:
     from imagen_video.cascade.bundle import Bundle
-    from imagen_video.data.batch import BatchSource
+    from imagen_video.data.batches.batch import BatchSource
     from imagen_video.distillation.rounds import Route
     from imagen_video.distillation.run import StageTask
     from imagen_video.text.base import TextEncoder
@@ -171,7 +171,7 @@ def _task(
 ) -> StageTask:
     import torch
 
-    from imagen_video.data.scene_clips import Prefetched
+    from imagen_video.data.batches.scene_clips import Prefetched
     from imagen_video.distillation.run import StageTask
 
     held_out = _batches(bundle, route, options, split="held_out")
@@ -207,7 +207,7 @@ def _batches(
         "image_fraction": config.image_fraction if split == "train" else 0.0,
     }
     if options.data is not None:
-        from imagen_video.data.shard_batches import ShardBatches
+        from imagen_video.data.batches.shard_batches import ShardBatches
 
         held_out = split == "held_out"
         folder = (options.validation_data if held_out else None) or options.data
@@ -215,7 +215,7 @@ def _batches(
         return ShardBatches.open(folder, bundle.spec, stage, **shape, seed=seed)
     from imagen_video.corpus.scenes import SceneSource
     from imagen_video.corpus.sprites import SpriteStore
-    from imagen_video.data.scene_clips import SceneBatches
+    from imagen_video.data.batches.scene_clips import SceneBatches
 
     source = SceneSource(SpriteStore.open(options.corpus), seed=config.seed, split=split)
     return SceneBatches.of(bundle.spec, stage, source, **shape, seed=config.seed)

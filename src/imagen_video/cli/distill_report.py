@@ -82,7 +82,7 @@ def write_report(options: ReportOptions, command: str) -> None:
     from imagen_video.distillation.comparison import cells_of
     from imagen_video.distillation.report import Reporter
     from imagen_video.distillation.tables import markdown, write_sheets
-    from imagen_video.evaluation.features import Lite0
+    from imagen_video.evaluation.features.lite0 import Lite0
     from imagen_video.media.atomic import replacing
 
     bundles = [Bundle.open(find_bundle(name)) for name in (options.teacher, options.bundle)]

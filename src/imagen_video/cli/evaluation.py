@@ -30,13 +30,13 @@ from imagen_video.cli.requests import build_request
 from imagen_video.cli.settings import Settings, parse_memory, parse_steps
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
-from imagen_video.evaluation import report
-from imagen_video.evaluation.clips import reduced
-from imagen_video.evaluation.evaluator import Evaluator, MadeClip, Networks
-from imagen_video.evaluation.evaluator import Settings as Measured
-from imagen_video.evaluation.extractors import PINNED, load_extractor
-from imagen_video.evaluation.metrics import check_names
-from imagen_video.evaluation.prompt_sets import Prompt, PromptSet
+from imagen_video.evaluation.features.extractors import PINNED, load_extractor
+from imagen_video.evaluation.material.clips import reduced
+from imagen_video.evaluation.material.prompt_sets import Prompt, PromptSet
+from imagen_video.evaluation.scoring import report
+from imagen_video.evaluation.scoring.evaluator import Evaluator, MadeClip, Networks
+from imagen_video.evaluation.scoring.evaluator import Settings as Measured
+from imagen_video.evaluation.scoring.metrics import check_names
 from imagen_video.media.pictures import write_animation
 
 
@@ -109,7 +109,7 @@ def _prompts(options: EvaluateOptions) -> tuple[PromptSet, tuple[Prompt, ...]]:
 
 def _networks(options: EvaluateOptions, device: torch.device) -> Networks:
     def lite0() -> Any:
-        from imagen_video.evaluation.features import Lite0
+        from imagen_video.evaluation.features.lite0 import Lite0
 
         return Lite0(device=device).frames
 

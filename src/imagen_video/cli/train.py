@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from imagen_video.cascade.spec import CascadeSpec
-    from imagen_video.data.batch import BatchSource
+    from imagen_video.data.batches.batch import BatchSource
     from imagen_video.text.base import TextEncoder
     from imagen_video.training.processes import Processes
 
@@ -116,7 +116,7 @@ def train_stage(options: TrainOptions) -> None:
 
 
 def _train(options: TrainOptions, cascade: CascadeSpec, processes: Processes) -> None:
-    from imagen_video.data.scene_clips import Prefetched
+    from imagen_video.data.batches.scene_clips import Prefetched
     from imagen_video.training.loop import train
     from imagen_video.training.objective import StageObjective
     from imagen_video.training.sheets import SampleSheet
@@ -211,7 +211,7 @@ def _batches(
     }
     data = options.validation_data if held_out else options.data
     if data is not None:
-        from imagen_video.data.shard_batches import ShardBatches
+        from imagen_video.data.batches.shard_batches import ShardBatches
 
         packed = 0.0 if held_out else config.packed_images
         return ShardBatches.open(data, cascade, options.stage, packed_images=packed, **settings)
@@ -224,7 +224,7 @@ def _batches(
         )
     from imagen_video.corpus.scenes import SceneSource
     from imagen_video.corpus.sprites import SpriteStore
-    from imagen_video.data.scene_clips import SceneBatches
+    from imagen_video.data.batches.scene_clips import SceneBatches
 
     source = SceneSource(
         SpriteStore.open(options.corpus),

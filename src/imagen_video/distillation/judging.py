@@ -21,16 +21,21 @@ from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.distillation.clips import LARGEST
-from imagen_video.evaluation.backgrounds import nearest_ground
-from imagen_video.evaluation.features import clip_vector
-from imagen_video.evaluation.frechet import DIMENSIONS, Moments, Projection, frechet_distance
-from imagen_video.evaluation.motion import classify_motion
-from imagen_video.evaluation.real_renders import candidates, probe_scenes, real_clip
-from imagen_video.evaluation.retrieval import SubjectProbe
+from imagen_video.evaluation.features.frechet import (
+    DIMENSIONS,
+    Moments,
+    Projection,
+    frechet_distance,
+)
+from imagen_video.evaluation.features.lite0 import clip_vector
+from imagen_video.evaluation.material.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.measures.backgrounds import nearest_ground
+from imagen_video.evaluation.measures.motion import classify_motion
+from imagen_video.evaluation.measures.retrieval import SubjectProbe
 from imagen_video.media.atomic import replacing
 
 Features = Callable[[np.ndarray], Tensor]
-"""uint8 frames `(f, h, w, 3)` to features `(f, d)`: `evaluation.features.Lite0.frames`."""
+"""uint8 frames `(f, h, w, 3)` to features `(f, d)`: `evaluation.features.lite0.Lite0.frames`."""
 
 SHOWN = 4
 """Frames whose features are averaged to recognise a subject."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.loss import stratified_times
 from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.distillation.rounds import Round

@@ -24,7 +24,7 @@ from torch import nn
 
 from imagen_video.cascade.bundle import Bundle, check_safetensors, file_sha256
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch, BatchSource
+from imagen_video.data.batches.batch import Batch, BatchSource
 from imagen_video.distillation.config import DistillConfig
 from imagen_video.distillation.objective import DistillationObjective
 from imagen_video.distillation.rounds import Round, Route

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.weights_file import write_tensors
-from imagen_video.data.batch import Batch, BatchSource
+from imagen_video.data.batches.batch import Batch, BatchSource
 from imagen_video.distillation.objective import DistillationObjective, Target
 from imagen_video.errors import InputError
 from imagen_video.media.atomic import replacing

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 
 
 class Draws:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.errors import DataError
 from imagen_video.models.conditions import Conditions
 from imagen_video.text.base import TextEmbedding, TextEncoder

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from imagen_video.data.batch import BatchSource, shard_source
+from imagen_video.data.batches.batch import BatchSource, shard_source
 from imagen_video.errors import InputError
 from imagen_video.training.alarms import Alarms, Due
 from imagen_video.training.checkpoint import (

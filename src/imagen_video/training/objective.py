@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from imagen_video.cascade.conditioning import condition_on, draw_given_frames, low_res_of
 from imagen_video.cascade.spec import Clip, StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.augmentation import sample_augmentation_logsnr
 from imagen_video.diffusion.loss import gather_times, stratified_times, weighted_error
 from imagen_video.diffusion.parameterization import diffuse, v_target

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from imagen_video.cascade.conditioning import low_res_of
 from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
-from imagen_video.data.batch import Batch, BatchSource
+from imagen_video.data.batches.batch import Batch, BatchSource
 from imagen_video.media.frames import to_uint8
 from imagen_video.media.sheets import contact_sheet, write_png
 from imagen_video.text.base import TextEncoder

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch, rows_of_rank
+from imagen_video.data.batches.batch import Batch, rows_of_rank
 from imagen_video.training.config import TrainConfig
 from imagen_video.training.draws import keyed_generator
 from imagen_video.training.ema import Ema

@@ -12,7 +12,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch, BatchSource, shard_source
+from imagen_video.data.batches.batch import Batch, BatchSource, shard_source
 from imagen_video.diffusion.schedule import t_from_logsnr
 from imagen_video.training.draws import keyed_generator
 from imagen_video.training.objective import StageObjective

@@ -11,12 +11,12 @@ import pytest
 from imagen_video.cli import data
 from imagen_video.cli.clips_display import ClipsDisplay
 from imagen_video.cli.main import guarded
-from imagen_video.data import check as check_module
-from imagen_video.data import prepare as prepare_module
-from imagen_video.data.check import CheckOptions, Progress
-from imagen_video.data.discover import DiscoverOptions
-from imagen_video.data.labels import LabelFields
-from imagen_video.data.target import Target
+from imagen_video.data.checking import check as check_module
+from imagen_video.data.checking.check import CheckOptions, Progress
+from imagen_video.data.checking.target import Target
+from imagen_video.data.clips.labels import LabelFields
+from imagen_video.data.finding.discover import DiscoverOptions
+from imagen_video.data.preparing import prepare as prepare_module
 from imagen_video.media.video_io import write_video
 from unit.data.clip_files import numbered
 

@@ -18,7 +18,7 @@ from imagen_video.cli.evaluate import run
 from imagen_video.cli.main import main
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
-from imagen_video.evaluation.prompt_sets import prompt_lines
+from imagen_video.evaluation.material.prompt_sets import prompt_lines
 from imagen_video.media.video_writer import write_video
 from imagen_video.models.unet import VideoUNet
 from imagen_video.presets.tiny import tiny

@@ -15,7 +15,7 @@ import torch
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.cli import train as verb
 from imagen_video.cli.train import run
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.errors import InputError
 from imagen_video.text import registry
 from imagen_video.training.checkpoint import newest_checkpoint
@@ -80,7 +80,7 @@ def shards(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             )
 
     module = SimpleNamespace(ShardBatches=ShardBatches)
-    monkeypatch.setitem(sys.modules, "imagen_video.data.shard_batches", module)
+    monkeypatch.setitem(sys.modules, "imagen_video.data.batches.shard_batches", module)
     return asked
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from imagen_video.data.discover import DiscoverOptions, discover
-from imagen_video.data.faults import Dropped
-from imagen_video.data.records import Record
+from imagen_video.data.clips.faults import Dropped
+from imagen_video.data.clips.records import Record
+from imagen_video.data.finding.discover import DiscoverOptions, discover
 from imagen_video.media.video_io import write_video
 
 STEP = 6

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from imagen_video.cascade.spec import CascadeSpec
-from imagen_video.data.discover import DiscoverOptions
-from imagen_video.data.manifest import Manifest
-from imagen_video.data.prepare import PrepareOptions, PrepareReport, prepare
-from imagen_video.data.shard_reader import ShardReader
+from imagen_video.data.finding.discover import DiscoverOptions
+from imagen_video.data.preparing.prepare import PrepareOptions, PrepareReport, prepare
+from imagen_video.data.shards.manifest import Manifest
+from imagen_video.data.shards.reader import ShardReader
 from imagen_video.media.pictures import write_png
 from unit.cascade.small_cascades import WordEncoder, small_cascade
 

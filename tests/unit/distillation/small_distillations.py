@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.distillation.config import DistillConfig
 from imagen_video.distillation.objective import DistillationObjective
 from imagen_video.distillation.rounds import Round, plan_route

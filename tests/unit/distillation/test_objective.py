@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.parameterization import v_target, x_from_v
 from imagen_video.diffusion.samplers import DDIMSampler
 from imagen_video.distillation.rounds import Round

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from imagen_video.cascade.bundle import Bundle, file_sha256, save_bundle
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.distillation.run import RoundResult, distill_stage, stage_sha256
 from imagen_video.distillation.watch import RoundDiverged
 from imagen_video.errors import BundleError, DataError, InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.training.draws import Draws, keyed_generator
 
 WHOLE = Batch(video=torch.zeros(6, 2, 3, 2, 2))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.errors import DataError
 from imagen_video.training.draws import Draws, keyed_generator
 from imagen_video.training.labels import drop_labels, label_conditions, text_of

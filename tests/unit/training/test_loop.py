@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.errors import InputError
 from imagen_video.training.checkpoint import newest_checkpoint
 from unit.training.small_runs import (

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.models.conditions import Conditions
 from unit.cascade.small_cascades import awake, random_video
 from unit.training.small_runs import SPEC, ColourClips, objective_of

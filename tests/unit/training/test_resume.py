@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from imagen_video.data.batch import Batch
-from imagen_video.data.epochs import example
+from imagen_video.data.batches.batch import Batch
+from imagen_video.data.batches.epochs import example
 from imagen_video.errors import InputError
 from imagen_video.training.config import HARMLESS, TrainConfig
 from imagen_video.training.resume import differences

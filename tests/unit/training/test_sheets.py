@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from imagen_video.cascade.spec import StageSpec
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.models.unet import VideoUNet
 from imagen_video.training import sheets
 from imagen_video.training.sheets import SampleSheet

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.training.processes import Processes
 from imagen_video.training.state import TrainState
 from unit.training.small_runs import (

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from imagen_video.data.batch import Batch
+from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
 from imagen_video.training.processes import Processes

@@ -1,0 +1,1 @@
+"""What is wrong with the clips that were found, and which stages they serve."""

@@ -1,0 +1,1 @@
+"""Which clips are there, and which label belongs to each."""

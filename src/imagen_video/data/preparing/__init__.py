@@ -1,0 +1,1 @@
+"""From clips to shards, in units that can be interrupted."""

@@ -1,0 +1,1 @@
+"""What a single clip shows, and how well it shows it."""

@@ -1,0 +1,1 @@
+"""From the measures of all clips to numbers with errors, and a report."""
