@@ -48,7 +48,7 @@ def cascade() -> CascadeSpec:
                     ),
                 ),
                 # ejection is followed more strictly than the clips alone would teach
-                sampling=SamplingSpec(sampler="ddim", steps=24, guidance_weight=1.0),
+                sampling=SamplingSpec(sampler="ddim", steps=24, guidance_weight=3.0),
             ),
             StageSpec(
                 name="tsr1",
