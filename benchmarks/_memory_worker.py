@@ -37,7 +37,8 @@ def main() -> None:
     give_back_freed()
     before = resident_bytes()
     _train(given, processes)
-    print(json.dumps({"grown": peak_bytes() - before}), flush=True)
+    # One write for line and end: two processes share the pipe, and must not cut each other's lines.
+    print(json.dumps({"grown": peak_bytes() - before}) + "\n", end="", flush=True)
     processes.leave()
 
 
