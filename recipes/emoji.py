@@ -37,6 +37,7 @@ class Phase:
     cooldown_fraction: float
     optimizer: str = "muon"
     warmup_steps: int = 100
+    middle_times: float = 0.0
 
     def command(self) -> list[str]:
         """Return the words of the command line."""
@@ -52,6 +53,7 @@ class Phase:
             "--cooldown-fraction": self.cooldown_fraction,
             "--optimizer": self.optimizer,
             "--warmup-steps": self.warmup_steps,
+            "--middle-times": self.middle_times,
             "--precision": "bf16",
         }
         words = [str(word) for pair in options.items() for word in pair]
@@ -69,6 +71,8 @@ PHASES: tuple[Phase, ...] = tuple(
         learning_rate=learning_rate,
         cooldown_fraction=cooldown_fraction,
         optimizer=optimizer,
+        warmup_steps=300 if stage == "base" else 100,
+        middle_times=0.5 if stage == "base" else 0.0,
     )
     for (
         stage,
@@ -80,12 +84,9 @@ PHASES: tuple[Phase, ...] = tuple(
         cooldown_fraction,
         optimizer,
     ) in (
-        ("base", 2893, 4, 40, 1.0, 5e-4, 0.0, "adamw"),
-        ("base", 3800, 4, 40, 0.4, 5e-4, 0.33, "adamw"),
-        ("base", 4148, 4, 40, 0.1, 4e-4, 0.0265, "adamw"),
-        ("base", 5560, 4, 40, 0.7, 4e-4, 0.0, "adamw"),
-        ("base", 5690, 4, 40, 0.7, 1e-3, 0.0, "muon"),
-        ("base", 7450, 4, 40, 0.7, 4e-4, 0.055, "muon"),
+        ("base", 1392, 8, 128, 1.0, 1e-3, 0.0, "muon"),
+        ("base", 2398, 16, 128, 0.4, 1e-3, 0.0, "muon"),
+        ("base", 3600, 16, 128, 0.35, 1e-3, 0.21, "muon"),
         ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
         ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
         ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
@@ -105,6 +106,9 @@ PHASES: tuple[Phase, ...] = tuple(
     )
 )
 """Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
+
+The base ran as two processes of one thread each (`torchrun --nproc-per-node 2 -m imagen_video
+train ...`), which changes its speed and not what it learns.
 
 In their first phase the stages from 192x320 on had an RMS norm without mean, and until their last
 phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.

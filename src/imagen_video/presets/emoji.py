@@ -42,7 +42,7 @@ def emoji() -> CascadeSpec:
                 output=Clip(frames=32, height=24, width=40, fps=6.0),
                 unet=_pyramid((48, 96, 192), (1, 1, 2), residual_std=0.25),
                 augmentation_max_t=0.3,
-                sampling=_few(4),
+                sampling=_few(1, augmentation_logsnr=10.0),
             ),
             StageSpec(
                 name="ssr1",
@@ -57,7 +57,7 @@ def emoji() -> CascadeSpec:
                 ),
                 augmentation_max_t=0.5,
                 train_frames=8,
-                sampling=_few(4),
+                sampling=_few(2, augmentation_logsnr=10.0),
             ),
             StageSpec(
                 name="ssr2",
@@ -107,7 +107,7 @@ def _few(steps: int, augmentation_logsnr: float = 6.0) -> SamplingSpec:
     """Few deterministic steps with little augmentation.
 
     Measured (docs/lab-notes.md): more steps, or a log SNR of 3, leave noise that networks trained
-    this briefly do not take away; where frames are finished already, a log SNR of 6 is visible.
+    this briefly do not take away; only ssr2 gains sharpness from as much as a log SNR of 6.
     """
     return SamplingSpec(
         sampler="ddim",
@@ -119,19 +119,26 @@ def _few(steps: int, augmentation_logsnr: float = 6.0) -> SamplingSpec:
 
 
 def _base() -> UNetSpec:
-    """16x24x40: thin at full resolution, text from half, spatial attention at a quarter."""
+    """16x24x40 in patches of 2x2; text and positions from 6x10 on, frames at every level."""
     return UNetSpec(
         levels=(
-            LevelSpec(channels=64, num_blocks=1),
-            LevelSpec(channels=128, num_blocks=2, text_attention=True, temporal="attention"),
+            LevelSpec(channels=64, num_blocks=2, temporal="attention"),
             LevelSpec(
-                channels=320,
+                channels=128,
+                num_blocks=2,
+                spatial_attention=True,
+                text_attention=True,
+                temporal="attention",
+            ),
+            LevelSpec(
+                channels=256,
                 num_blocks=3,
                 spatial_attention=True,
                 text_attention=True,
                 temporal="attention",
             ),
         ),
+        patch_size=2,
         text_width=MINILM_WIDTH,
         given_frames=True,
     )
