@@ -259,9 +259,11 @@ def test_the_automatic_precision_is_what_the_device_multiplies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pipeline = small_pipeline()
-    for fast in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda fast=fast: fast)
-        assert pipeline.to(dtype="auto").bf16 is fast
+    for dtype in (torch.bfloat16, torch.float32):
+        monkeypatch.setattr(
+            "imagen_video.cascade.loaded_cascade.fast_dtype", lambda device, dtype=dtype: dtype
+        )
+        assert pipeline.to(dtype="auto").bf16 is (dtype == torch.bfloat16)
     assert pipeline.to(dtype=torch.bfloat16).to("cpu").bf16
     with pytest.raises(InputError, match="dtype"):
         pipeline.to(dtype=torch.float16)
