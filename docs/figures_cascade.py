@@ -7,8 +7,6 @@ Every picture is what the weights of the package give with seed 1: nothing is pi
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -17,7 +15,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from PIL import Image
+from small_png import save
 from torch import Tensor
 
 from imagen_video import ImagenVideoPipeline
@@ -32,8 +30,6 @@ from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.media.frames import to_uint8
 
-IMAGES = Path(__file__).parent / "images"
-COLOURS = 96
 PROMPT = "a panda on a blue background"
 
 
@@ -66,7 +62,7 @@ def cascade(pipe: ImagenVideoPipeline) -> None:
         row[0].text(-0.1, 0.5, label, transform=row[0].transAxes, ha="right", va="center", size=7)
         assert count == 16 // every
     figure.subplots_adjust(0.09, 0.005, 0.995, 0.995, wspace=0.04, hspace=0.06)
-    _save(figure, "concept-cascade")
+    save(figure, "concept-cascade")
 
 
 def prediction() -> None:
@@ -85,7 +81,7 @@ def prediction() -> None:
         axes[0, column].set_title(f"t = {t:g}", size=9)
     axes[0, 0].set_ylabel("z: input", size=9)
     axes[1, 0].set_ylabel("v: target", size=9)
-    _save(figure, "concept-prediction")
+    save(figure, "concept-prediction")
 
 
 def augmentation(pipe: ImagenVideoPipeline) -> None:
@@ -117,7 +113,7 @@ def augmentation(pipe: ImagenVideoPipeline) -> None:
         axes[1, column].imshow(_picture(torch.as_tensor(made.frames)[0, 0]))
     axes[0, 1].set_ylabel("input", size=9)
     axes[1, 1].set_ylabel("ssr1", size=9)
-    _save(figure, "concept-augmentation")
+    save(figure, "concept-augmentation")
 
 
 def thresholding(pipe: ImagenVideoPipeline) -> None:
@@ -137,7 +133,7 @@ def thresholding(pipe: ImagenVideoPipeline) -> None:
             axis.set_title(f"w = {weight:g}: {full:.0%} at the limit", size=8)
             axis.set(xticks=[], yticks=[])
         row[0].set_ylabel(rule, size=9)
-    _save(figure, "concept-thresholding")
+    save(figure, "concept-thresholding")
 
 
 def _cube(height: int, width: int) -> Tensor:
@@ -162,15 +158,6 @@ def _small(frame: np.ndarray) -> np.ndarray:
     """Keep every nth pixel of what is larger than a cell of the figure."""
     step = max(1, frame.shape[0] // 96)
     return frame[::step, ::step]
-
-
-def _save(figure: plt.Figure, name: str) -> None:
-    """Write a PNG with a palette: photographs would take several times the bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=90)
-    plt.close(figure)
-    picture = Image.open(buffer).convert("RGB")
-    picture.quantize(COLOURS).save(IMAGES / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

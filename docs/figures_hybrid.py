@@ -8,8 +8,6 @@ picture is what the weights of the package make of it with seed 1.
 
 from __future__ import annotations
 
-import io
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,7 +16,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
+from small_png import save
 from torch import Tensor
 
 from imagen_video import ImagenVideoPipeline, StageOptions
@@ -28,9 +26,7 @@ from imagen_video.corpus.solids import turntable
 from imagen_video.interop.hybrid import HybridPipeline
 from imagen_video.media.frames import to_uint8
 
-IMAGES = Path(__file__).parent / "images"
 PROMPT = "a red cube rotating on a blue background"
-COLOURS = 96
 LEVELS = (None, 1.0)
 """Log SNR of the noise on the base's frames; None = the stage's own."""
 
@@ -74,13 +70,7 @@ def _draw(rows: list[tuple[str, Tensor]]) -> None:
         for axis, picture in zip(line, to_uint8(clip), strict=True):
             axis.set(xticks=[], yticks=[])
             axis.imshow(picture)
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=90)
-    plt.close(figure)
-    # few colours: a tenth of the size, and no difference to see
-    with Image.open(file) as picture:
-        small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    small.save(IMAGES / "hybrid.png", optimize=True)
+    save(figure, "hybrid")
 
 
 if __name__ == "__main__":

@@ -7,20 +7,17 @@ The picture is what the weights of the package make, with the seeds that are wri
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
+from small_png import save
 
 from imagen_video import ImagenVideoPipeline
 
-IMAGES = Path(__file__).parent / "images"
 PROMPT = "a panda on a blue background"
 SEED = 1
 COLUMNS = 8
@@ -63,13 +60,7 @@ def _draw(rows: list[tuple[str, list[np.ndarray]]]) -> None:
         for axis, frame in zip(line, frames, strict=False):
             axis.imshow(frame)
         line[0].set_ylabel(name, size=8, rotation=0, ha="right", va="center")
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=90)
-    plt.close(figure)
-    # few colours: a fraction of the size, and no difference to see
-    with Image.open(file) as drawn:
-        small = drawn.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    small.save(IMAGES / "python.png", optimize=True)
+    save(figure, "python", colours=COLOURS)
 
 
 if __name__ == "__main__":

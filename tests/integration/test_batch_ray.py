@@ -59,7 +59,7 @@ def test_a_killed_actor_loses_nothing_and_results_are_those_of_a_local_run(
     for name in made:
         frames, _ = read_video(out / f"{name}.mp4")
         local, _ = read_video(tmp_path / "here" / f"{name}.mp4")
-        # Other samples differ by more than 20 levels; the encoder alone by a fraction of one.
+        # Different samples are 5 to 7 levels apart; the encoder alone moves a fraction of one.
         assert np.abs(frames.astype(int) - local).mean() < 1, name
     assert sorted(made) == NAMES
     assert [stage["attempt"] for stage in made[killed]["stages"]] == [1, 1, 2]
