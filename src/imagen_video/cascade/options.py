@@ -43,6 +43,8 @@ class StageOptions:
     """Percentile of dynamic thresholding."""
     augmentation_logsnr: float | None = None
     """Log SNR of the noise on the low-resolution input."""
+    temperature: float | None = None
+    """Scale of all noise that sampling draws, 0 to 1."""
 
     def apply(self, sampling: SamplingSpec) -> SamplingSpec:
         """Return the settings with the changes made."""

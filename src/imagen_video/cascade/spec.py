@@ -80,6 +80,8 @@ class SamplingSpec:
     """Percentile of dynamic thresholding, in percent. Assumption: Imagen's value."""
     augmentation_logsnr: float = 3.0
     """Log SNR of the noise on the low-res input at sampling ("SNR of 3 or 5", read as log)."""
+    temperature: float = 1.0
+    """Scale of all noise that sampling draws; below 1 (a deviation) cleaner and less varied."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no sampler takes."""
@@ -112,8 +114,9 @@ class SamplingSpec:
             )
         if not 1 <= self.steps <= 100_000:
             raise InputError("SamplingSpec.steps", f"{self.steps}", "1 to 100000", "correct it")
-        if not 0 <= self.gamma <= 1:
-            raise InputError("SamplingSpec.gamma", f"{self.gamma}", "0 to 1", "correct it")
+        for name, value in (("gamma", self.gamma), ("temperature", self.temperature)):
+            if not 0 <= value <= 1:
+                raise InputError(f"SamplingSpec.{name}", f"{value}", "0 to 1", "correct it")
 
     @property
     def is_guided(self) -> bool:

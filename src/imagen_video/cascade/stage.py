@@ -146,7 +146,7 @@ class _StageRun:
 
     def sample(self, on_step: OnStep | None, on_frames: OnFrames | None) -> Tensor:
         """Run all steps."""
-        z = self._noise("initial", 0, range(self.request.clip.frames))
+        z = self._drawn("initial", 0, range(self.request.clip.frames))
         total, done = self.num_steps * len(self.tiles), 0
         for step, t in enumerate(self.sampler.times(self.num_steps)):
             weight = self.guidance.weight(step, self.num_steps)
@@ -336,7 +336,11 @@ class _StageRun:
         """
         if not self.sampler.needs_noise(step, self.num_steps):
             return None
-        return self._noise("step", step, range(frames.start, frames.stop))
+        return self._drawn("step", step, range(frames.start, frames.stop))
+
+    def _drawn(self, purpose: Purpose, step: int, frames: range) -> Tensor:
+        """Noise of the sampler itself; at temperature 0 a stage makes one video for all seeds."""
+        return self._noise(purpose, step, frames) * self.sampling.temperature
 
     def _move(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from imagen_video.cascade.precision import fast_dtype
 from imagen_video.training.sharding import held, local, whole
 
 MOMENTUM = 0.95
@@ -79,10 +80,14 @@ def is_matrix(parameter: Tensor) -> bool:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring all singular values of `(rows, columns)` near 1 (0.7 to 1.2), in bfloat16."""
+    """Bring all singular values of `(rows, columns)` near 1 (0.7 to 1.2).
+
+    In bfloat16 where the hardware multiplies it, as published; where it is emulated that takes far
+    longer than the rest of the training step, hence float32 there.
+    """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).to(fast_dtype(matrix.device))
     x = x / x.norm().clamp(min=1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.T

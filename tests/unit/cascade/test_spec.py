@@ -94,6 +94,8 @@ def test_a_stage_checks_its_own_parts(changes: dict[str, Any]) -> None:
         {"threshold": "x"},
         {"steps": 0},
         {"gamma": 1.5},
+        {"temperature": -0.1},
+        {"temperature": math.nan},
         {"guidance_weight": math.nan},
         {"augmentation_logsnr": math.inf},
         {"percentile": 0.995},

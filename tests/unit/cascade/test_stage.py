@@ -122,6 +122,37 @@ def test_an_untrained_upscaler_with_ddim_gives_about_the_bilinear_enlargement() 
     assert (video - wanted).square().mean().sqrt() < 1.1 * std
 
 
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral"])
+def test_temperature_scales_the_noise_of_the_sampler_and_not_that_of_the_input(
+    sampler: str,
+) -> None:
+    network = awake(SSR.unet)
+    request = StageInput(
+        seeds=[1, 2],
+        clip=Clip(frames=2, height=16, width=24),
+        low_res=random_video(1, 2, 3, 8, 12).expand(2, -1, -1, -1, -1),
+        text=ENCODER.encode(["a", "a"]),
+    )
+
+    def made(temperature: float, logsnr: float) -> tuple[Tensor, Tensor]:
+        """Return the first z and the video."""
+        seen = calls_of(network)
+        sampling = dataclasses.replace(
+            PLAIN, sampler=sampler, temperature=temperature, augmentation_logsnr=logsnr
+        )
+        video = sample_stage(SSR, network, request, sampling)
+        return seen[0][0], video
+
+    start, cold = made(0.0, 20.0)
+    assert start.abs().max() == 0
+    assert torch.allclose(cold[0], cold[1], atol=1e-2)  # though their seeds differ
+    (half, warm), (whole, _) = made(0.5, 20.0), made(1.0, 20.0)
+    assert torch.allclose(2 * half, whole)
+    assert not torch.allclose(warm[0], warm[1], atol=1e-2)
+    _, noisy = made(0.0, 0.0)
+    assert not torch.allclose(noisy[0], noisy[1], atol=1e-2)
+
+
 def test_progress_counts_to_the_end_and_frames_arrive_in_order() -> None:
     clip = Clip(frames=8, height=16, width=24)
     request = StageInput(
