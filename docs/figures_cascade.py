@@ -105,7 +105,7 @@ def augmentation(pipe: ImagenVideoPipeline) -> None:
             start="ssr1",
             until="ssr1",
             video=low_res,
-            options={"ssr1": StageOptions(augmentation_logsnr=level)},
+            options={"ssr1": StageOptions(augmentation_logsnr=level, temperature=1.0)},
         )
         made: Any = pipe.run(request, output_type="pt")
         axes[0, column].imshow(_picture(noisy[0, 0]))

@@ -41,7 +41,9 @@ def main() -> None:
         ("bilinear", resize(resize(given.to_float(), 24, 40), 192, 320)[0]),
     ]
     for level in LEVELS:
-        options = {} if level is None else {"ssr1": StageOptions(augmentation_logsnr=level)}
+        options = {}
+        if level is not None:
+            options["ssr1"] = StageOptions(augmentation_logsnr=level, temperature=1.0)
         made: Any = hybrid.refine(
             given, PROMPT, seed=1, until="ssr2", stages=options, output_type="pt"
         )

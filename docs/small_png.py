@@ -16,6 +16,9 @@ def save(figure: plt.Figure, name: str, *, colours: int = 96) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=90)
     plt.close(figure)
-    with Image.open(file) as picture:
-        small = picture.convert("RGB").quantize(colours)
-    small.save(IMAGES / f"{name}.png", optimize=True)
+    save_picture(Image.open(file), name, colours=colours)
+
+
+def save_picture(picture: Image.Image, name: str, *, colours: int) -> None:
+    """Write a picture to docs/images/NAME.png."""
+    picture.convert("RGB").quantize(colours).save(IMAGES / f"{name}.png", optimize=True)
