@@ -98,11 +98,9 @@ def draw_notebook(page: Page) -> None:
 
 def draw_diffusers(page: Page) -> None:
     """Draw a session of Python in which diffusers loads the cascade."""
-    session = "".join(f">>> {line}\n" for line in DIFFUSERS.splitlines()[:-2])
-    *_, kind, _shape = _output([sys.executable, "-c", DIFFUSERS]).splitlines()
-    lines = DIFFUSERS.splitlines()
-    session += f"{kind}\n" + "".join(f">>> {line}\n" for line in lines[-2:]) + _shape
-    _terminal(page, "diffusers", session)
+    lines = [f">>> {line}" for line in DIFFUSERS.splitlines()]
+    *_, kind, shape = _output([sys.executable, "-c", DIFFUSERS]).splitlines()
+    _terminal(page, "diffusers", "\n".join([*lines[:-2], kind, *lines[-2:], shape]))
 
 
 def draw_slurm(page: Page) -> None:

@@ -108,7 +108,7 @@ def _few(steps: int) -> SamplingSpec:
 
     Networks that are trained this briefly hand on a part of all noise that they are given, from the
     input and from z, as grain of plain grounds. Measured (docs/lab-notes.md): without any, their
-    features are nearer to those of real renders at every stage, by up to eight times.
+    features are nearer to those of real renders at every stage, at some several times.
     """
     return SamplingSpec(
         sampler="ddim",
