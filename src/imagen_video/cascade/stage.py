@@ -340,6 +340,9 @@ class _StageRun:
 
     def _drawn(self, purpose: Purpose, step: int, frames: range) -> Tensor:
         """Noise of the sampler itself; at temperature 0 a stage makes one video for all seeds."""
+        if self.sampling.temperature == 0:  # spare the drawing
+            size = (len(self.request.seeds), len(frames), *self.frame_shape)
+            return torch.zeros(size, device=self.device)
         return self._noise(purpose, step, frames) * self.sampling.temperature
 
     def _move(self, tensor: Tensor) -> Tensor:
