@@ -1,4 +1,4 @@
-"""How much memory is left for a stage's activations."""
+"""How much memory is left for a stage's activations, and what becomes of memory that is freed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ RESERVE = 448 << 20
 
 PROCESS = 640 << 20
 """Bytes of the process itself: Python, torch, the demo's text encoder (measured: 550 MB)."""
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Names of malloc.h."""
+_MOST = 2**31 - 1
+"""Largest C int."""
 
 
 def activation_budget(memory: int, held_bytes: int, state_bytes: int) -> int:
@@ -50,8 +55,21 @@ def peak_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def keep_freed() -> None:
+    """Keep freed memory for the next tensor, for the rest of the process.
+
+    glibc takes every tensor of more than 32 MB from the system and gives it back at once, so that
+    each operation on a large tile begins with thousands of page faults: 40 % of the CPU time of
+    `ssr3` (docs/lab-notes.md). A process of our own calls this first; a library must not.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to do
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(_M_MMAP_MAX, 0)
+        glibc.mallopt(_M_TRIM_THRESHOLD, _MOST)
+
+
 def give_back_freed() -> None:
-    """Return freed memory to the system: glibc would keep a finished stage's for later."""
+    """Return freed memory to the system: what a finished stage held is not kept for the next."""
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to do
         ctypes.CDLL(None).malloc_trim(0)

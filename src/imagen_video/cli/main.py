@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from imagen_video import __version__
+from imagen_video.cascade.memory import keep_freed
 from imagen_video.errors import InputError, ResourceError
 
 PROGRAM = "imagen-video"
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         print(f"{PROGRAM} {__version__}")
         return EXIT_DONE
+    keep_freed()
     return guarded(lambda: load_verb(words[0])(words[1:]))
 
 

@@ -65,7 +65,8 @@ class SpatialAttention(nn.Module):
         if not keys:
             return x
         attended = _attend(query, torch.cat(keys, dim=2), torch.cat(values, dim=2), mask)
-        return x + self.out(_from_tokens(attended.transpose(1, 2).flatten(2), height, width))
+        attended = _from_tokens(attended.transpose(1, 2).flatten(2), height, width)
+        return self.out(attended).add_(x)
 
     def _heads(self, tokens: Tensor) -> Tensor:
         n, length, channels = tokens.shape
@@ -98,7 +99,8 @@ class TemporalAttention(nn.Module):
         attended = attended.view(batch, positions, self.num_heads, num_frames, -1).permute(
             0, 3, 1, 2, 4
         )
-        return x + self.out(_from_tokens(attended.reshape(n, positions, channels), height, width))
+        attended = _from_tokens(attended.reshape(n, positions, channels), height, width)
+        return self.out(attended).add_(x)
 
     def _bias(
         self,

@@ -2,17 +2,17 @@
 
 Spatial operations see frames as a batch; temporal ones see positions as a batch. Every residual
 branch starts at zero, so a new network is a chain of shortcuts and a network whose temporal
-branches are untrained treats a clip as independent images.
+branches are untrained treats a clip as independent images. Sums are taken in the memory of the
+branch's result, which nothing else holds.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from imagen_video.models.attention import SpatialAttention, TemporalAttention
-from imagen_video.models.layers import FiLM, make_norm, zero_init
+from imagen_video.models.layers import FiLM, make_norm, swish, zero_init
 from imagen_video.models.spec import LevelSpec, UNetSpec
 
 
@@ -34,9 +34,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor, num_frames: int) -> Tensor:
         """Map `(b f, c_in, h, w)` to `(b f, c, h, w)`."""
-        h = self.conv1(functional.silu(self.norm1(x)))
-        h = functional.silu(self.film(self.norm2(h), embedding, num_frames))
-        return self.shortcut(x) + self.conv2(h)
+        h = self.conv1(swish(self.norm1(x)))
+        h = swish(self.film(self.norm2(h), embedding, num_frames))
+        return self.conv2(h).add_(self.shortcut(x))
 
 
 class TemporalConvolution(nn.Module):
@@ -56,7 +56,7 @@ class TemporalConvolution(nn.Module):
         if num_frames == 1:
             return x
         n, channels, height, width = x.shape
-        h = functional.silu(self.norm(x))
+        h = swish(self.norm(x))
         # a view: channels-last features are (b, f, h w, c) in memory, so frames are the rows of a
         # 2-D convolution
         rows = h.permute(0, 2, 3, 1).reshape(n // num_frames, num_frames, height * width, channels)
@@ -67,7 +67,7 @@ class TemporalConvolution(nn.Module):
             mixed = torch.where(
                 bypass, torch.zeros((), dtype=mixed.dtype, device=mixed.device), mixed
             )
-        return x + mixed
+        return mixed.add_(x)
 
 
 class SpaceTimeBlock(nn.Module):

@@ -109,6 +109,11 @@ def from_patches(x: Tensor, patch: int) -> Tensor:
     return functional.pixel_shuffle(x, patch) if patch > 1 else x
 
 
+def swish(x: Tensor) -> Tensor:
+    """Return x sigmoid(x), in the memory of x where no gradient needs it: nobody else may hold x."""
+    return functional.silu(x, inplace=not torch.is_grad_enabled())
+
+
 def zero_init(layer: Layer) -> Layer:
     """Zero a layer, so that its residual branch starts silent."""
     nn.init.zeros_(layer.weight)

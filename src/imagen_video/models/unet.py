@@ -13,7 +13,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from imagen_video.errors import InputError
@@ -25,6 +24,7 @@ from imagen_video.models.layers import (
     Upsample,
     from_patches,
     make_norm,
+    swish,
     to_patches,
     zero_init,
 )
@@ -103,7 +103,7 @@ class VideoUNet(nn.Module):
         for blocks, upsample in zip(self.up, self.upsample, strict=True):
             x = torch.cat([upsample(x), skips.pop() / math.sqrt(2)], dim=1)
             x = self._run(blocks, x, embedding, text, num_frames, is_image)
-        x = self.output(functional.silu(self.output_norm(x)))
+        x = self.output(swish(self.output_norm(x)))
         x = (
             from_patches(x, self.spec.patch_size)
             .reshape(batch, num_frames, channels, height, width)
