@@ -80,7 +80,9 @@ class DistillationObjective:
         draws = Draws(batch, generator)
         uniform = draws.of_rows("distillation times", stratified_times)
         weight = draws.of_rows("guidance weights", stratified_times)
-        eps = draws.noise("distillation noise", tuple(batch.video.shape[1:])).to(device)
+        noise = draws.noise("distillation noise", tuple(batch.video.shape[1:])).to(device)
+        # as it will be sampled: the student's steps begin where the sampler's do
+        eps = noise * self.stage.stage.sampling.temperature
         conditions = self.stage.conditions(batch, generator).map(lambda tensor: tensor.to(device))
         x = batch.video.to(device)
         told: Tensor | None = None

@@ -138,6 +138,26 @@ def test_teacher_and_student_hear_the_same_low_resolution_video(stage: str) -> N
     assert len(set(ours.low_res_logsnr.tolist())) == 4
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+@pytest.mark.parametrize("round_", [GUIDED, DDIM, FEW], ids=lambda r: r.name)
+def test_a_student_begins_where_a_sampler_without_full_noise_does(
+    round_: Round, temperature: float
+) -> None:
+    """A stage that is sampled from zeros is never shown noise, so neither is its student."""
+    weights = (0.0, 9.0) if round_.kind == "guided" else (0.0, 0.0)
+    mode = "guided" if round_.kind == "guided" else "conditional"
+    usual = objective_of("ssr1", round_, mode=mode, weights=weights)
+    sampling = dataclasses.replace(usual.stage.stage.sampling, temperature=temperature)
+    stage = dataclasses.replace(usual.stage.stage, sampling=sampling)
+    calm = dataclasses.replace(usual, stage=dataclasses.replace(usual.stage, stage=stage))
+    batch = Stripes("ssr1").batch(0)
+    noisy, target = usual.target(batch, generator(2)), calm.target(batch, generator(2))
+    assert torch.equal(noisy.logsnr, target.logsnr)
+    clean = target.logsnr.sigmoid().sqrt()[:, None, None, None, None] * batch.video
+    expected = clean + temperature * (noisy.z - clean)
+    assert torch.allclose(target.z, expected, atol=1e-5)
+
+
 def test_the_prompt_is_never_dropped() -> None:
     for seed in range(6):
         target = objective_of("base", DDIM).target(Stripes().batch(seed), generator(seed))
