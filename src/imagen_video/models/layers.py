@@ -110,7 +110,7 @@ def from_patches(x: Tensor, patch: int) -> Tensor:
 
 
 def swish(x: Tensor) -> Tensor:
-    """Return x sigmoid(x), in the memory of x where no gradient needs it: nobody else may hold x."""
+    """Return x sigmoid(x), in the memory of x where no gradient needs that; nobody else holds x."""
     return functional.silu(x, inplace=not torch.is_grad_enabled())
 
 

@@ -119,18 +119,42 @@ def _create(
 
 
 def _expert(service: Service) -> list[Component]:
-    """Return negative prompt, guidance weight, memory, and the steps of every stage."""
+    """Return negative prompt, guidance weight, memory, and the steps of every stage.
+
+    What a distilled stage was made for can be seen and not moved.
+    """
     base, limits = service.spec.stages[0], service.limits
-    negative = gr.Textbox(label="Negative prompt", max_length=limits.prompt_characters)
+    negative = gr.Textbox(
+        label="Negative prompt",
+        max_length=limits.prompt_characters,
+        visible=not base.takes_weight,
+    )
+    low, high = (
+        (0.0, 30.0)
+        if base.distilled is None
+        else (base.distilled.min_weight, base.distilled.max_weight)
+    )
     weight = gr.Slider(
-        0, 30, value=base.sampling.guidance_weight, step=0.5, label="Guidance weight w (0 = off)"
+        low,
+        high,
+        value=base.sampling.guidance_weight,
+        step=0.5,
+        label="Guidance weight w (0 = off)",
+        interactive=low < high,
     )
     most = 64.0 if limits.memory is None else limits.memory / 1e9
     memory = gr.Slider(
         0.5, max(most, 0.5), value=max(most, 0.5), step=0.5, label="Memory, GB (less: more tiles)"
     )
     steps = [
-        gr.Slider(1, limits.steps, value=stage.sampling.steps, step=1, label=f"Steps {stage.name}")
+        gr.Slider(
+            1,
+            limits.steps,
+            value=stage.sampling.steps,
+            step=1,
+            label=f"Steps {stage.name}",
+            interactive=stage.distilled is None or stage.distilled.steps is None,
+        )
         for stage in service.spec.stages
     ]
     return [negative, weight, memory, *steps]

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import re
+import types
 
 import gradio as gr
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from imagen_video.cascade.distilled import DistilledSpec
 from imagen_video.cascade.request import Progress
-from imagen_video.web import page_html
+from imagen_video.distillation.rounds import student_stage
+from imagen_video.web import page, page_html
 from imagen_video.web.jobs import JobView, StageDone, State
 from imagen_video.web.page_events import PAGE_RESULTS, PageEvents
 from imagen_video.web.server import guarded
@@ -185,3 +189,22 @@ def test_results_of_another_cascade_do_not_disturb(service: Service) -> None:
     assert "Done" in PageEvents(service).look(identity, "")[2]
     opened = PageEvents(service).open_result(gr.EventData(None, {"id": identity}))
     assert opened[0] == identity
+
+
+def test_what_a_distilled_stage_was_made_for_cannot_be_moved_on_the_page(service: Service) -> None:
+    spec = service.spec
+    made_for = DistilledSpec(sampler="ddim", steps=8, max_weight=6.0)
+    base = student_stage(
+        dataclasses.replace(
+            spec.stages[0],
+            sampling=dataclasses.replace(spec.stages[0].sampling, guidance_weight=3.0),
+        ),
+        made_for,
+    )
+    distilled = dataclasses.replace(spec, stages=(base, *spec.stages[1:]))
+    shown = types.SimpleNamespace(spec=distilled, limits=service.limits)
+    negative, weight, _, *steps = page._expert(shown)  # type: ignore[arg-type]
+    assert not negative.visible
+    assert (weight.minimum, weight.maximum, weight.value) == (0, 6, 3)
+    assert [slider.interactive for slider in steps] == [False, True, True]
+    assert steps[0].value == 8
