@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from imagen_video.errors import InputError
+from imagen_video.errors import BundleError, InputError
 from imagen_video.training.config import TrainConfig
 
 ALL_STAGES = "all"
@@ -21,7 +21,7 @@ VALIDATION_CLIPS = 8
 if TYPE_CHECKING:
     from torch import nn
 
-    from imagen_video.cascade.spec import CascadeSpec
+    from imagen_video.cascade.spec import CascadeSpec, StageSpec
     from imagen_video.data.batches.batch import BatchSource
     from imagen_video.text.base import TextEncoder
     from imagen_video.training.processes import Processes
@@ -43,8 +43,9 @@ class TrainOptions:
     """Shards of held-out clips, for the validation loss and the sample sheets."""
     corpus: Path = Path("build/corpus")
     """Sprite store of the demo, made by `imagen-video corpus build`."""
-    init_from: Path | None = None
-    """Bundle whose weights of this stage the run starts from."""
+    init_from: str | None = None
+    """Bundle whose weights of this stage the run starts from: a folder, a built-in name or a hub
+    id. Undistilled: a student takes other inputs, or knows one number of steps."""
     kinds: tuple[str, ...] = ()
     """Kinds of scenes of the demo corpus to train on; all by default."""
     launch: str | None = None
@@ -178,15 +179,45 @@ def _cascade(text: str) -> CascadeSpec:
 
 def _network(options: TrainOptions, cascade: CascadeSpec, processes: Processes) -> nn.Module:
     """Build the stage's network; several processes bring it to their devices when they split it."""
-    from imagen_video.cascade.bundle import Bundle
     from imagen_video.models.unet import VideoUNet
 
-    network = VideoUNet(cascade.stage(options.stage).unet)
+    stage = cascade.stage(options.stage)
+    network = VideoUNet(stage.unet)
     network.gradient_checkpointing = options.config.gradient_checkpointing
     if options.init_from is not None:
-        stored = Bundle.open(options.init_from).network(options.stage)
-        network.load_state_dict(stored.state_dict())
+        network.load_state_dict(_stored(options.init_from, stage).state_dict())
     return network.to(processes.device) if processes.ranks == 1 else network
+
+
+def _stored(bundle: str, wanted: StageSpec) -> nn.Module:
+    """Load the weights that a run starts from.
+
+    Raises:
+        BundleError: if there are none, or they are another network's or a student's.
+    """
+    from imagen_video.cascade.bundle import Bundle
+    from imagen_video.cascade.resolve_bundle import find_bundle
+
+    opened = Bundle.open(find_bundle(bundle))
+    found = opened.spec.stage(wanted.name)
+    where = f"--init-from {bundle}, stage {wanted.name!r}"
+    if found.distilled is not None:
+        raise BundleError(
+            where,
+            f"a student: {found.distilled}",
+            "weights that were trained, not distilled",
+            "give the bundle of its teachers (of the demo's: teachers/emoji in the repository)",
+        )
+    if found.unet != wanted.unet:
+        names = [field.name for field in dataclasses.fields(wanted.unet)]
+        differing = [n for n in names if getattr(found.unet, n) != getattr(wanted.unet, n)]
+        raise BundleError(
+            where,
+            f"a network with another {', '.join(differing)}",
+            "the network of the preset",
+            "give the preset that the bundle was trained with, or leave --init-from out",
+        )
+    return opened.network(wanted.name)
 
 
 def _batches(

@@ -11,16 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from imagen_video.cascade.spec import CascadeSpec
+from imagen_video.cascade.bundle import save_bundle
+from imagen_video.cascade.distilled import DistilledSpec
+from imagen_video.cascade.spec import CascadeSpec, StageSpec
 from imagen_video.cli import train as verb
 from imagen_video.cli.train import run
 from imagen_video.data.batches.batch import Batch
-from imagen_video.errors import InputError
+from imagen_video.distillation.rounds import student_stage
+from imagen_video.errors import BundleError, InputError
 from imagen_video.text import registry
 from imagen_video.training.checkpoint import newest_checkpoint
 from imagen_video.training.processes import Processes
-from unit.cascade.small_cascades import WordEncoder, random_video, small_cascade
+from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
 from unit.corpus.conftest import write_store
 
 QUICK = (
@@ -194,3 +198,45 @@ def test_all_stages_are_started_and_a_failure_is_told(
     printed = capsys.readouterr().out.splitlines()
     assert printed == ["base: done", "tsr1: exit code 4, see its log", "ssr1: done"]
     assert len(list((tmp_path / "jobs").glob("*.log"))) == 3
+
+
+def bundle_of(folder: Path, changed: StageSpec) -> Path:
+    """The small cascade's bundle with another base."""
+    spec = small_cascade()
+    spec = dataclasses.replace(spec, stages=(changed, *spec.stages[1:]))
+    save_bundle(folder, spec, {stage.name: awake(stage.unet) for stage in spec.stages})
+    return folder
+
+
+def test_a_run_starts_from_the_weights_of_a_bundle(
+    cascade: CascadeSpec, corpus: Path, tmp_path: Path
+) -> None:
+    bundle = bundle_of(tmp_path / "bundle", cascade.stages[0])
+    words = ["--stage", "base", "--run-dir", str(tmp_path / "run"), "--corpus", str(corpus), *QUICK]
+    run([*words, "--init-from", str(bundle), "--learning-rate", "1e-12"])
+    made = newest_checkpoint(tmp_path / "run")
+    assert made is not None
+    weights = load_file(made / "network.safetensors")
+    # fp16, as the bundle stores them
+    for name, tensor in awake(cascade.stages[0].unet).state_dict().items():
+        assert torch.allclose(weights[name], tensor.half().float(), atol=1e-8), name
+
+
+def test_a_run_does_not_start_from_a_student_or_another_network(
+    cascade: CascadeSpec, corpus: Path, tmp_path: Path
+) -> None:
+    base = cascade.stages[0]
+    student = student_stage(base, DistilledSpec(sampler="ddim", steps=base.sampling.steps))
+    unet = dataclasses.replace(base.unet, embedding_width=2 * base.unet.embedding_width)
+    other = dataclasses.replace(base, unet=unet)
+    words = ["--stage", "base", "--run-dir", str(tmp_path / "run"), "--corpus", str(corpus), *QUICK]
+    for name, stage, said in (
+        ("student", student, "a student"),
+        ("other", other, "another embedding_width"),
+    ):
+        bundle = bundle_of(tmp_path / name, stage)
+        with pytest.raises(BundleError, match=said):
+            run([*words, "--init-from", str(bundle)])
+    with pytest.raises(BundleError, match="no-such"):
+        run([*words, "--init-from", "no-such"])
+    assert not (tmp_path / "run" / "checkpoints").exists()
