@@ -216,7 +216,7 @@ def test_a_run_starts_from_the_weights_of_a_bundle(
     run([*words, "--init-from", str(bundle), "--learning-rate", "1e-12"])
     made = newest_checkpoint(tmp_path / "run")
     assert made is not None
-    weights = load_file(made / "network.safetensors")
+    weights = load_file(made.path / "network.safetensors")
     # fp16, as the bundle stores them
     for name, tensor in awake(cascade.stages[0].unet).state_dict().items():
         assert torch.allclose(weights[name], tensor.half().float(), atol=1e-8), name
