@@ -205,6 +205,7 @@ def test_what_a_distilled_stage_was_made_for_cannot_be_moved_on_the_page(service
     shown = types.SimpleNamespace(spec=distilled, limits=service.limits)
     negative, weight, _, *steps = page._expert(shown)  # type: ignore[arg-type]
     assert not negative.visible
+    assert isinstance(weight, gr.Slider)
     assert (weight.minimum, weight.maximum, weight.value) == (0, 6, 3)
     assert [slider.interactive for slider in steps] == [False, True, True]
     assert steps[0].value == 8
