@@ -5,7 +5,8 @@
     SR distilled     the teacher's base in the paper's steps, super-resolution of the student bundle
     all distilled    every stage of the student bundle
 
-each with constant and with oscillating guidance of the base.
+each with constant and with oscillating guidance of the base. A base that was distilled for one
+weight cannot oscillate: its cell is left out.
 Source: Imagen Video (2210.02303), Table 1.
 """
 
@@ -120,6 +121,8 @@ def cells_of(teacher: Bundle, student: Bundle, settings: Settings) -> tuple[Cell
             base = dataclasses.replace(
                 links[0], sampling=_guided(links[0].sampling, guidance, settings)
             )
+            if guidance == "oscillating" and _knows_one_weight(base.stage):
+                continue
             check_request(base.stage, base.sampling)
             cells.append(Cell(row=row, guidance=guidance, links=(base, *links[1:])))
     return tuple(cells)
@@ -167,6 +170,12 @@ def _slow(teacher: Bundle, stage: StageSpec, settings: Settings) -> Link:
             sampling, guidance="constant", guidance_weight=settings.sr_weight
         )
     return dataclasses.replace(link, sampling=sampling)
+
+
+def _knows_one_weight(stage: StageSpec) -> bool:
+    return stage.distilled is not None and (
+        stage.distilled.min_weight == stage.distilled.max_weight
+    )
 
 
 def _guided(sampling: SamplingSpec, guidance: Guidance, settings: Settings) -> SamplingSpec:

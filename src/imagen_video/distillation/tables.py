@@ -45,7 +45,8 @@ def markdown(result: Mapping[str, Any], command: str, sheets: Sequence[str]) -> 
         "distances to real renders (neither FID nor FVD), lower is better. +- is the standard "
         "error: of scores over the runs (over clips where there is one run), of distances over "
         "resampled clips. Seconds are those of one clip alone. The base of 'SR distilled' is that "
-        "of 'undistilled', clip for clip.",
+        "of 'undistilled', clip for clip. A row without oscillating guidance has a base that was "
+        "distilled for one weight.",
     ]
     for depth in result["depths"]:
         parts += ["", *_depth(depth)]

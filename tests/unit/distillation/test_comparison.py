@@ -49,6 +49,24 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return save(tmp_path_factory.mktemp("bundles") / "student", spec)
 
 
+def test_a_base_that_knows_one_weight_does_not_oscillate(teacher: Bundle, tmp_path: Path) -> None:
+    fixed = dataclasses.replace(WEIGHTED, min_weight=3.0, max_weight=3.0)
+    base = TEACHERS.stages[0]
+    at_three = dataclasses.replace(
+        base, sampling=dataclasses.replace(base.sampling, guidance_weight=3.0)
+    )
+    spec = students(None, WEIGHTED, PLAIN)
+    stages = (student_stage(at_three, fixed), *spec.stages[1:])
+    student = save(tmp_path / "student", dataclasses.replace(spec, stages=stages))
+    cells = cells_of(teacher, student, Settings(constant_weight=3.0))
+    left_out = {cell.row for cell in cells if cell.guidance == "constant"} - {
+        cell.row for cell in cells if cell.guidance == "oscillating"
+    }
+    assert left_out == {"all distilled"}
+    with pytest.raises(InputError, match="3 to 3"):
+        cells_of(teacher, student, Settings(constant_weight=6.0))
+
+
 def test_the_cells_are_those_of_the_papers_table(teacher: Bundle, student: Bundle) -> None:
     cells = cells_of(teacher, student, Settings())
     assert [cell.name for cell in cells] == [
