@@ -48,7 +48,7 @@ def main() -> None:
     command = [sys.executable, "-m", "imagen_video", "generate", args.prompt, "--json"]
     command += ["--out", str(args.videos), "--seed", "1", "--bundle", args.bundle]
     command += ["--memory", args.memory] + (["--until", args.until] if args.until else [])
-    command += ["--steps", "2"] if args.quick else []
+    command += ["--steps", "base=2"] if args.quick else []
     runs = [generate(command) for _ in range(args.runs)]
     said = runs[-1][1]
     # Of the children alone; kilobytes on Linux, bytes on macOS.

@@ -24,7 +24,8 @@ TEXT_ENCODER = {
 
 def emoji() -> CascadeSpec:
     """Build the spec of the shipped cascade."""
-    guided = SamplingSpec(sampler="ddim", steps=32, guidance_weight=3.0, threshold="dynamic")
+    # clipped: dynamic thresholding makes flat grounds pale (docs/experiments/guidance.md)
+    guided = SamplingSpec(sampler="ddim", steps=16, guidance_weight=3.0, threshold="static")
     return CascadeSpec(
         name="emoji",
         text_encoder=TEXT_ENCODER,
