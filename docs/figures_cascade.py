@@ -2,13 +2,11 @@
 
     python docs/figures_cascade.py          # minutes; on two idle cores about one
 
-Every picture is what the teachers of the shipped weights give with seed 1: nothing is picked by
-hand.
+Every picture is what the weights of the package give with seed 1: nothing is picked by hand.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -33,13 +31,11 @@ from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.media.frames import to_uint8
 
 PROMPT = "a panda on a blue background"
-TEACHERS = Path(__file__).parents[1] / "teachers" / "emoji"
-"""Undistilled, so that steps, levels and weights can be chosen."""
 
 
 def main() -> None:
     """Draw all."""
-    pipe = ImagenVideoPipeline.from_pretrained(str(TEACHERS))
+    pipe = ImagenVideoPipeline.from_pretrained("emoji")
     cascade(pipe)
     prediction()
     augmentation(pipe)

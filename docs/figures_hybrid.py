@@ -3,12 +3,11 @@
     python docs/figures_hybrid.py          # some seconds
 
 The base is no model: it draws a turning cube and is called as the pipelines of diffusers are. The
-picture is what the teachers of the shipped weights make of it with seed 1.
+picture is what the weights of the package make of it with seed 1.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,15 +27,13 @@ from imagen_video.interop.hybrid import HybridPipeline
 from imagen_video.media.frames import to_uint8
 
 PROMPT = "a red cube rotating on a blue background"
-TEACHERS = Path(__file__).parents[1] / "teachers" / "emoji"
-"""Undistilled, so that the noise of a stage can be chosen."""
 LEVELS = (None, 1.0)
 """Log SNR of the noise on the base's frames; None = the stage's own."""
 
 
 def main() -> None:
     """Draw the frames that are given and what the stages make of them."""
-    pipe = ImagenVideoPipeline.from_pretrained(str(TEACHERS))
+    pipe = ImagenVideoPipeline.from_pretrained("emoji")
     hybrid = HybridPipeline(paint, pipe, start="ssr1", fps=6)
     given = hybrid.draft(PROMPT)
     rows = [

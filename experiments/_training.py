@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,8 +43,6 @@ from imagen_video.training.objective import StageObjective
 from imagen_video.training.processes import Processes
 from imagen_video.training.validation import Validation
 
-TEACHERS = str(Path(__file__).resolve().parents[1] / "teachers" / "emoji")
-"""The shipped cascade before its distillation: any steps, any weight."""
 HELD_OUT_SEED = 1
 """Of the clips on which errors are measured."""
 SHOWN = 4

@@ -1,6 +1,6 @@
 """Distilled against undistilled: hands over to `imagen-video distill report`.
 
-    python experiments/distilled.py --teacher teachers/emoji --bundle emoji [more options]
+    python experiments/distilled.py --teacher build/teachers --bundle emoji [more options]
 
 The report compares a student with its teacher in quality, time and FLOPs, as in the paper's Table
 1; docs/distillation.md says how a student is made and what the numbers mean.

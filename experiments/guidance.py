@@ -2,8 +2,8 @@
 
     python experiments/guidance.py [--clips 8] [--minutes 20]
 
-Nothing is trained: the teacher of the shipped base is sampled on held-out combinations;
-EXPERIMENT_BUNDLE names another bundle. Seeds of the frame are seeds of the samples.
+Nothing is trained: the shipped base is sampled on held-out combinations; EXPERIMENT_BUNDLE names
+another bundle. Seeds of the frame are seeds of the samples.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import _measures as measures
 import torch
 from _frame import Experiment, Row, Session, main
 from _page import Plot
-from _training import TEACHERS, Laboratory
+from _training import Laboratory
 
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.spec import GuidanceName, SamplingSpec, ThresholdName
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cli.generation import choose_precision
 
-BUNDLE = os.environ.get("EXPERIMENT_BUNDLE", TEACHERS)
+BUNDLE = os.environ.get("EXPERIMENT_BUNDLE", "emoji")
 WEIGHTS = (0.0, 1.0, 3.0, 6.0, 15.0)
 LOW_WEIGHT = 1.0
 """Of the oscillation, as in the paper: 15 and 1."""

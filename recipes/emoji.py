@@ -4,6 +4,7 @@
     python recipes/emoji.py --run           run them all, in order (hours)
     python recipes/emoji.py --run --stage ssr1
     python recipes/emoji.py --export build/teachers     collect the runs into a bundle, and stop
+    python recipes/emoji.py --teachers build/teachers   the same from the weights that are shipped
 
 First every stage is trained, a phase going on with the run folder of the phase before. The bundle
 of these runs is the teacher of the students that ship. Runs are resumable: give the same command
@@ -14,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from imagen_video.cascade.bundle import Bundle
+from imagen_video.cascade.resolve_bundle import find_bundle
 from imagen_video.presets import preset
 from imagen_video.training.export import export_bundle
 
@@ -126,15 +130,16 @@ DISTILLATION: tuple[tuple[str, str], ...] = (
 """Stage and options. The other four stages take one call without guidance as they are, and their
 features are farther from real ones with two (docs/lab-notes.md): nothing is left to distil.
 
-The student of the base falls short of its teacher and does not ship (docs/distillation.md): it
-has a run folder of its own. Its first round had w drawn from [0, 6] for 320 of its
-updates, at the same rate, and w = 3 for the last 60, at half of it.
+The students of the base and of ssr1 fall short of their teachers and do not ship: they have run
+folders of their own (docs/distillation.md). The first round of the base had w drawn from [0, 6] for
+320 of its updates, at the same rate, and w = 3 for the last 60, at half of it.
 """
 
 
 def distillation(stage: str, options: str) -> list[str]:
     """Return the words of a command line."""
-    clips, folder = (4, "distilled-base") if stage == "base" else (2, "distilled")
+    clips = 4 if stage == "base" else 2
+    folder = "distilled" if stage == "ssr2" else f"distilled-{stage}"
     words = ["imagen-video", "distill", "--bundle", str(TEACHERS), "--stage", stage]
     words += ["--run-dir", str(RUNS / folder), *options.split()]
     return [*words, "--clips", str(clips), "--optimizer", "muon"]
@@ -155,6 +160,16 @@ def export(out: Path) -> None:
     print(export_bundle(cascade, runs, out, {"recipe": "recipes/emoji.py"}).path)
 
 
+def undistilled(out: Path) -> None:
+    """Lay the teachers that the repository keeps over the shipped weights."""
+    shutil.copytree(find_bundle("emoji"), out)
+    shutil.copytree(Path(__file__).parents[1] / "teachers" / "emoji", out, dirs_exist_ok=True)
+    bundle = Bundle.open(out)
+    for stage in bundle.spec.stages:
+        bundle.check_weights(stage.name)
+    print(bundle.path)
+
+
 def main() -> int:
     """Print or run the commands."""
     parser = argparse.ArgumentParser(
@@ -165,7 +180,11 @@ def main() -> int:
     )
     parser.add_argument("--stage", help="only the phases of this stage")
     parser.add_argument("--export", type=Path, help="write a bundle from the run folders and stop")
+    parser.add_argument("--teachers", type=Path, help="write the undistilled bundle and stop")
     options = parser.parse_args()
+    if options.teachers is not None:
+        undistilled(options.teachers)
+        return 0
     if options.export is not None:
         export(options.export)
         return 0

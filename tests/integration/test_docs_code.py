@@ -147,15 +147,9 @@ def test_json_of_a_page_is_json(page: Path) -> None:
 
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_the_python_of_a_page_runs_in_order(
-    page: Path,
-    bundle: Path,
-    tiny_built_in: None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    page: Path, tiny_built_in: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "teachers").mkdir()
-    (tmp_path / "teachers" / "emoji").symlink_to(bundle)
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page):
         if block.language != "python":

@@ -206,7 +206,7 @@ def _stored(bundle: str, wanted: StageSpec) -> nn.Module:
             where,
             f"a student: {found.distilled}",
             "weights that were trained, not distilled",
-            "give the bundle of its teachers (of the demo's: teachers/emoji in the repository)",
+            "give the bundle of its teachers (of the demo's: recipes/emoji.py --teachers)",
         )
     if found.unet != wanted.unet:
         names = [field.name for field in dataclasses.fields(wanted.unet)]
