@@ -93,9 +93,10 @@ def test_adafactor_on_parts_is_adafactor_on_the_whole(out: Path, tmp_path: Path)
     assert_as_one_process(out, "fsdp-tsr1", tmp_path, 3)
 
 
-def test_muon_on_parts_is_muon_on_the_whole(out: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["muon-ddp", "muon-fsdp"])
+def test_muon_shared_out_is_muon_alone(out: Path, tmp_path: Path, name: str) -> None:
     run(tmp_path, config_of(steps=3, optimizer="muon"))
-    ours, alone = (tensors(folder, "network", 3) for folder in (out / "muon", tmp_path))
+    ours, alone = (tensors(folder, "network", 3) for folder in (out / name, tmp_path))
     # it turns matrices in bfloat16: sums of another order are rounded to other neighbours
     assert distance(ours, alone) < 2e-5
     assert {name for name in tensors(tmp_path, "optimizer", 3) if name.startswith("step/")} < {

@@ -9,11 +9,20 @@ from torch import Tensor, nn
 
 from imagen_video.training.config import TrainConfig
 from imagen_video.training.muon import Muon
+from imagen_video.training.processes import Processes
 from imagen_video.training.sharding import held, is_sharded, local, whole
 
 
-def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimiser of a network that is on its device, split or not."""
+def make_optimizer(
+    network: nn.Module, config: TrainConfig, processes: Processes | None = None
+) -> torch.optim.Optimizer:
+    """Build the optimiser of a network that is on its device, split or not.
+
+    Args:
+        network: what it updates.
+        config: which optimiser, and how.
+        processes: those that update the network together; None for one alone.
+    """
     parameters = list(network.parameters())
     if config.optimizer == "adamw":
         return torch.optim.AdamW(
@@ -24,7 +33,7 @@ def make_optimizer(network: nn.Module, config: TrainConfig) -> torch.optim.Optim
             fused=True,
         )
     if config.optimizer == "muon":
-        return Muon(network, lr=config.learning_rate, weight_decay=config.weight_decay)
+        return Muon(network, config.learning_rate, config.weight_decay, processes)
     kind = GatheredAdafactor if is_sharded(parameters[0]) else torch.optim.Adafactor
     return kind(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
 

@@ -83,6 +83,11 @@ class Processes:
             torch.distributed.all_reduce(local)
         return local.tolist()
 
+    def send_from(self, source: int, tensor: Tensor) -> None:
+        """Overwrite a contiguous tensor with the one that the process `source` holds."""
+        if self.ranks > 1:
+            torch.distributed.broadcast(tensor, src=source)
+
     def from_main(self, value: Any) -> Any:
         """Give every process the main one's JSON value; what the others pass is ignored."""
         if self.ranks == 1:

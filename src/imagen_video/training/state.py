@@ -58,7 +58,7 @@ class TrainState:
             network=network.train(),
             forward=callable_of(network, config, processes),
             ema=ema,
-            optimizer=make_optimizer(network, config),
+            optimizer=make_optimizer(network, config, processes),
             config=config,
             processes=processes,
         )

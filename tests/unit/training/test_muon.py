@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from imagen_video.training import muon as module
 from imagen_video.training.muon import MOMENTUM, Muon, is_matrix, orthogonal
+from imagen_video.training.processes import Processes
 
 SIZE = 64
 
@@ -88,3 +90,30 @@ def test_an_update_is_about_as_large_as_adamws() -> None:
     update = orthogonal(torch.randn(96, 288, generator=torch.Generator().manual_seed(2)))
     size = (0.2 * math.sqrt(288) * update).square().mean().sqrt()
     assert 0.15 < size < 0.25
+
+
+def test_each_of_three_processes_turns_a_third(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All get all of it: what one has turned, the others receive."""
+    turned: list[tuple[int, ...]] = []
+    torch.manual_seed(0)
+    layers = [nn.Linear(SIZE + 8 * (i % 3), SIZE + 8 * i, bias=False) for i in range(7)]
+
+    def noted(matrix: torch.Tensor) -> torch.Tensor:
+        turned.append(tuple(matrix.shape))
+        return orthogonal(matrix)
+
+    monkeypatch.setattr(module, "orthogonal", noted)
+    received: list[tuple[int, tuple[int, ...]]] = []
+    monkeypatch.setattr(
+        Processes, "send_from", lambda _, owner, tensor: received.append((owner, tensor.shape))
+    )
+    for rank in range(3):
+        net = nn.Sequential(*layers)
+        gradients(net, seed=rank)
+        muon = Muon(net, lr=0.01, processes=Processes(rank=rank, ranks=3))
+        received.clear()
+        muon.step()
+        assert len(received) == 7  # every process takes part in every exchange, in one order
+        assert [owner for owner, _ in received] == [0, 1, 2, 0, 1, 2, 0]
+        assert set(muon.state) == set(net.parameters())  # momentum of all, for the checkpoint
+    assert sorted(turned) == sorted(tuple(layer.weight.shape) for layer in layers)
