@@ -141,6 +141,14 @@ def check_request(stage: StageSpec, sampling: SamplingSpec, *, negative: bool = 
     where = f"stage {stage.name!r}"
     if stage.distilled is not None:
         stage.distilled.check(where, sampling)
+        shown = stage.sampling.temperature
+        if stage.distilled.sampler is not None and sampling.temperature > shown:
+            raise InputError(
+                f"{where} temperature",
+                f"{sampling.temperature:g}",
+                f"at most {shown:g}: it was distilled on noise of that size",
+                "leave temperature to the stage, or use the bundle of its teacher",
+            )
     if negative and stage.takes_weight:
         raise InputError(
             where,

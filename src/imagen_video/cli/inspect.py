@@ -100,10 +100,11 @@ def describe_stage(stage: StageSpec, spec: CascadeSpec) -> dict[str, Any]:
 
 def _find(name: str) -> CascadeSpec:
     from imagen_video.cascade.bundle import Bundle
-    from imagen_video.cascade.resolve_bundle import find_bundle
+    from imagen_video.cascade.resolve_bundle import BUILT_IN, find_bundle
     from imagen_video.presets import PRESETS
 
-    if name in PRESETS:
+    # of a preset with weights that ship, what `generate` runs: some stages of it are distilled
+    if name in PRESETS and name not in BUILT_IN:
         return PRESETS[name]()
     return Bundle.open(find_bundle(name)).spec
 

@@ -34,7 +34,7 @@ def student_of(stage: StageSpec, made_for: DistilledSpec = MADE_FOR, **sampling:
 
 
 BASE = student_of(SPEC.stage("base"))
-PLAIN = student_of(SPEC.stage("tsr1"), DistilledSpec(sampler="ddim", steps=2))
+PLAIN = student_of(SPEC.stage("tsr1"), DistilledSpec(sampler="ddim", steps=2), temperature=0.5)
 CASCADE = dataclasses.replace(SPEC, stages=(BASE, PLAIN, SPEC.stages[2]))
 
 
@@ -99,6 +99,7 @@ def test_the_pipeline_takes_sampler_steps_and_weight_from_the_record() -> None:
         ),
         ("tsr1", {"guidance_weight": 1.0}, ("stage 'tsr1'", "1", "0 to 0", "teacher")),
         ("tsr1", {"steps": 1}, ("stage 'tsr1' steps", "1", "ddim, 2 steps", "teacher")),
+        ("tsr1", {"temperature": 0.6}, ("stage 'tsr1' temperature", "0.6", "0.5", "teacher")),
     ],
 )
 def test_what_a_stage_was_not_made_for_is_refused_before_anything_runs(

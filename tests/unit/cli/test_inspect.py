@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagen_video.cascade.bundle import save_bundle
+from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cli.inspect import describe, run
 from imagen_video.cli.main import main
 from imagen_video.models.unet import VideoUNet
@@ -45,6 +46,15 @@ def test_cost_grows_with_the_clip_and_memory_holds_at_least_the_output() -> None
 def test_a_bundle_folder_is_described_like_its_preset(tmp_path: Path) -> None:
     save_bundle(tmp_path / "mine", tiny(), {})
     assert describe(str(tmp_path / "mine")) == describe("tiny")
+
+
+def test_a_preset_with_shipped_weights_is_described_as_it_runs() -> None:
+    stages = {stage["name"]: stage for stage in describe("emoji")["stages"]}
+    shipped = ImagenVideoPipeline.from_pretrained("emoji").spec
+    assert {name: stage["steps"] for name, stage in stages.items()} == {
+        stage.name: stage.sampling.steps for stage in shipped.stages
+    }
+    assert stages["ssr2"]["distilled"]["steps"] == 1  # the preset, which trains it, takes more
 
 
 def test_the_table_fits_a_narrow_terminal(
