@@ -17,9 +17,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "build" / "bench"
 """Where results lie unless a script is told otherwise; table.py reads them there."""
-LOAD_AT_START = os.getloadavg()[0]
-"""Before the benchmark itself did anything: what else the machine was busy with."""
+LOOK_SECONDS = 1.0
+"""How long other work is looked for before a benchmark begins."""
 PACKAGES = ("imagen-video", "torch", "numpy", "transformers", "av")
+
+
+_other: dict[str, float | None] = {}
 
 
 def machine() -> dict[str, Any]:
@@ -28,7 +31,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_at_start": LOAD_AT_START,
+        "busy_at_start": _other.get("busy"),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": versions(PACKAGES),
@@ -43,12 +46,42 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
         doc: the script's docstring.
         name: of its result.
     """
-    options = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    _other["busy"] = busy_cores(LOOK_SECONDS)
+    options = _Parser(description=(doc or "").partition("\n")[0])
     options.add_argument("--out", type=Path, default=BENCH / f"{name}.json")
     options.add_argument(
-        "--quick", action="store_true", help="prove that it runs; the numbers mean nothing"
+        "--quick",
+        action="store_true",
+        help="prove that it runs; the numbers mean nothing, and lie apart from results",
     )
     return options
+
+
+class _Parser(argparse.ArgumentParser):
+    """Keeps the numbers of a quick run away from those that table.py reads."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = super().parse_known_args(args, namespace)
+        if found.quick and found.out == self.get_default("out"):
+            found.out = BENCH / "quick" / found.out.name
+        return found, rest
+
+
+def busy_cores(seconds: float) -> float | None:
+    """Return how many cores worked in the next seconds, while we wait; None where none can tell."""
+    try:
+        before, after = _ticks(), (time.sleep(seconds), _ticks())[1]
+    except OSError:
+        return None
+    total, idle = (b - a for a, b in zip(before, after, strict=True))
+    return len(os.sched_getaffinity(0)) * (1 - idle / total) if total else None
+
+
+def _ticks() -> tuple[int, int]:
+    """Ticks of all cores since the machine began, and those of them that were idle."""
+    fields = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0].split()[1:9]
+    ticks = [int(field) for field in fields]
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 def headline(

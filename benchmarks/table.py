@@ -17,7 +17,7 @@ from typing import Any
 from _report import BENCH, table
 
 IDLE = 0.5
-"""Load of other work, in shares of all cores, up to which a machine counts as idle."""
+"""Share of all cores that other work may take on a machine that counts as idle."""
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -61,7 +61,7 @@ def main() -> None:
     busy = [
         path.stem
         for path, result in zip(paths, results, strict=True)
-        if (m := result.get("machine")) and m["load_at_start"] > IDLE * m["cores"]
+        if (m := result.get("machine")) and (m["busy_at_start"] or 0) > IDLE * m["cores"]
     ]
     if busy:
         print(f"\nIndications only, as other work ran beside: {', '.join(busy)}")

@@ -2,15 +2,15 @@
 
     python experiments/learned_text.py [--updates 600] [--seeds 3] [--minutes 20]
 
-`frozen` hears MiniLM's token states. `learned` hears each word as a 1 in one of 512 places (its
-hash): the network's own projections of it are then embeddings that training must find. Both are
-asked for held-out combinations in the corpus' words, and in other words (a table of synonyms below;
-none of them occurs in a training caption).
+`frozen` hears MiniLM's token states. `learned` hears a word as a 1 in the place of the word and a
+1 in the place of its position: the network's own projections of both are then embeddings that
+training must find. Words that no training caption has share one place. Both are asked for held-out
+combinations in the corpus' words, and in other words (a table of synonyms below; none of them
+occurs in a training caption).
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -21,9 +21,15 @@ from _frame import Experiment, Row, Session, main
 from _small import base
 from _training import Laboratory, Training
 
+from imagen_video.corpus.scenes import SceneSource
+from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.text.base import TextEmbedding, checked_prompts
 
-PLACES = 512
+WORDS = 960
+"""Places for words; the last one is for all that training never says."""
+POSITIONS = 64
+READ = 20_000
+"""Training captions that are read for their words."""
 SYNONYMS = {
     "background": "backdrop",
     "red": "crimson",
@@ -46,32 +52,51 @@ SYNONYMS = {
 WORDINGS = ("as trained", "in other words")
 
 
-class HashedWords:
-    """A text encoder that knows nothing: word i is a unit vector."""
+class OwnWords:
+    """A text encoder that knows nothing: a word is two unit vectors, of itself and its position."""
 
-    width = PLACES
-    max_tokens = 64
+    width = WORDS + POSITIONS
+    max_tokens = POSITIONS
+
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        """Give every word a place of its own.
+
+        Args:
+            vocabulary: at most `WORDS` - 1 different words.
+        """
+        assert len(vocabulary) < WORDS
+        self._places = {word: index for index, word in enumerate(vocabulary)}
 
     @property
     def identity(self) -> dict[str, Any]:
         """Say what it is."""
-        return {"encoder": "hashed words", "width": PLACES}
+        return {"encoder": "own words", "width": self.width}
+
+    def place(self, word: str) -> int:
+        """Return the place of a word."""
+        return self._places.get(word, WORDS - 1)
 
     def encode(self, prompts: Sequence[str]) -> TextEmbedding:
-        """Return unit vectors `(b, l, 512)`."""
+        """Return two unit vectors a word, side by side, `(b, l, 1024)`."""
         rows = []
         for prompt in checked_prompts(prompts):
-            words = re.findall(r"[a-z0-9]+", prompt.lower())[: self.max_tokens]
-            row = torch.zeros(len(words), PLACES)
+            words = words_of(prompt)[: self.max_tokens]
+            row = torch.zeros(len(words), self.width)
             for index, word in enumerate(words):
-                row[index, place(word)] = PLACES**0.5
+                row[index, [self.place(word), WORDS + index]] = (self.width / 2) ** 0.5
             rows.append(row)
         return TextEmbedding.from_rows(rows)
 
 
-def place(word: str) -> int:
-    """Return the place of a word."""
-    return int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big") % PLACES
+def words_of(caption: str) -> list[str]:
+    """Return the words of a caption in lower case."""
+    return re.findall(r"[a-z0-9]+", caption.lower())
+
+
+def trained_words(store: SpriteStore) -> tuple[str, ...]:
+    """Return the words of training captions, in order of the alphabet."""
+    source = SceneSource(store, seed=0, split="train", kinds={"subject": 1.0})
+    return tuple(sorted({word for i in range(READ) for word in words_of(source.scene(i).caption)}))
 
 
 def in_other_words(caption: str) -> str:
@@ -79,17 +104,19 @@ def in_other_words(caption: str) -> str:
     return re.sub(r"[A-Za-z]+", lambda found: SYNONYMS.get(found[0].lower(), found[0]), caption)
 
 
-def training_of(arm: str, seed: int) -> Training:
+def training_of(arm: str, seed: int, lab: Laboratory) -> Training:
     """Return what an arm trains."""
     if arm == "frozen":
         return Training(stage=base(), source=None, seed=seed)
-    stage = base(text_width=PLACES)
-    return Training(stage=stage, source=None, seed=seed, encoder=HashedWords(), data="hashed words")
+    encoder = OwnWords(trained_words(lab.store))
+    stage = base(text_width=encoder.width)
+    return Training(stage=stage, source=None, seed=seed, encoder=encoder, data="own words")
 
 
 def run(arm: str, seed: int, session: Session) -> Sequence[Row]:
     """Ask for the same scenes in both wordings."""
-    lab, training = Laboratory(session), training_of(arm, seed)
+    lab = Laboratory(session)
+    training = training_of(arm, seed, lab)
     network = lab.trained(training, session.updates)
     scenes = lab.scenes(session.clips)
     real = lab.real(scenes, training.stage.output)

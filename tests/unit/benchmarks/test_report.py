@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +35,7 @@ def test_one_size_has_no_exponent() -> None:
 
 
 def result(folder: Path, name: str, load: float, **line: Any) -> None:
-    about = {**REPORT.machine(), "load_at_start": load}
+    about = {**REPORT.machine(), "busy_at_start": load}
     headline = REPORT.headline(line.pop("what"), 2.0, "s", **line)
     (folder / f"{name}.json").write_text(json.dumps({"machine": about, "headline": [headline]}))
 
@@ -50,6 +51,24 @@ def test_the_table_joins_all_results_and_names_those_of_a_busy_machine(
     row = next(line for line in said.splitlines() if line.startswith("| idle"))
     assert [cell.strip() for cell in row.split("|")[2:-1]] == ["a step", "2", "s", "3.5", "a peer"]
     assert said.rstrip().endswith("other work ran beside: busy")
+
+
+@pytest.mark.parametrize("words", [["--quick"], ["--quick", "--out", "mine.json"], []])
+def test_a_quick_run_leaves_results_alone(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(REPORT, "LOOK_SECONDS", 0.0)
+    out = REPORT.parser("What.", "networks").parse_args(words).out
+    expected = REPORT.BENCH / ("quick" if words else "") / "networks.json"
+    assert out == (Path("mine.json") if "--out" in words else expected)
+
+
+def test_other_work_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 300 ticks on the whole machine 75 were idle."""
+    ticks = iter([(1000, 400), (1300, 475)])
+    monkeypatch.setattr(REPORT, "_ticks", lambda: next(ticks))
+    cores = len(os.sched_getaffinity(0))
+    assert REPORT.busy_cores(0.0) == pytest.approx(0.75 * cores)
 
 
 def test_without_results_the_table_says_how_to_get_some(

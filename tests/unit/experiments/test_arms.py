@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.diffusion.loss import weighted_error
 from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.models.conditions import Conditions
@@ -87,12 +88,25 @@ def test_one_model_gets_the_updates_that_the_cascade_costs() -> None:
     assert one == pytest.approx(cascade, rel=0.01)
 
 
-def test_hashed_words_say_which_words_and_nothing_else() -> None:
+def test_own_words_say_which_word_stands_where_and_nothing_else() -> None:
     words = script("learned_text")
-    text = words.HashedWords().encode(["a red Horse", "horse"])
-    assert text.mask.sum(1).tolist() == [3, 1]
-    assert torch.equal(text.states[0, 2], text.states[1, 0])
-    assert not torch.equal(text.states[0, 1], text.states[0, 2])
+    encoder = words.OwnWords(["a", "horse", "red", "zebra"])
+    text = encoder.encode(["a red Horse", "horse", "red a horse", "purple"])
+    assert text.mask.sum(1).tolist() == [3, 1, 3, 1]
+    kinds = text.states[..., : words.WORDS]
+    assert torch.equal(kinds[0, 2], kinds[1, 0])  # horse, wherever it stands
+    assert not torch.equal(text.states[0, 2], text.states[1, 0])  # third is not first
+    assert not torch.equal(text.states[0, :2], text.states[2, :2])  # order is heard
+    assert kinds[3, 0].argmax() == words.WORDS - 1  # a word that training never says
+    assert len({int(kinds[0, i].argmax()) for i in range(3)}) == 3
+
+
+def test_every_trained_word_has_a_place_of_its_own(corpus: Path) -> None:
+    words = script("learned_text")
+    known = words.trained_words(SpriteStore.open(corpus))
+    encoder = words.OwnWords(known)
+    assert len({encoder.place(word) for word in known}) == len(known) > 30
+    assert all(encoder.place(word) == words.WORDS - 1 for word in words.SYNONYMS.values())
 
 
 def test_other_words_are_never_trained_on() -> None:
