@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import secrets
 import shutil
 import struct
@@ -73,7 +74,8 @@ class Bundle:
         encoder = folder / "text_encoder.json"
         cascade = data.get("cascade")
         if isinstance(cascade, dict):
-            cascade = {**cascade, "text_encoder": _read_json(encoder) if encoder.exists() else None}
+            told = _read_json(encoder) if os.path.lexists(encoder) else None
+            cascade = {**cascade, "text_encoder": told}
         try:
             spec = CascadeSpec.from_json(cascade, "cascade.json")
         except InputError as error:
@@ -141,12 +143,7 @@ class Bundle:
     def _weights(self, stage: str) -> Path:
         # the name was checked against [a-z0-9_] when the spec was built: it cannot leave the folder
         path = self.path / self.spec.stage(stage).name / "model.safetensors"
-        # hub caches link their files to a store outside the snapshot: fine for them alone
-        leaves = not path.resolve().is_relative_to(self.path.resolve())
-        if leaves and "snapshots" not in self.path.parts:
-            raise BundleError(
-                str(path), "a link that leaves the bundle", "a plain file", "copy the file"
-            )
+        _check_inside(path, self.path)
         return path
 
     def _expected_digest(self, stage: str) -> str | None:
@@ -314,17 +311,38 @@ def _offsets(value: Any) -> tuple[int, int]:
     raise ValueError("bad offsets")
 
 
+def _check_inside(path: Path, bundle: Path) -> None:
+    """Refuse a link that leads out of the bundle.
+
+    Hub caches link their files to a store beside the snapshots: fine for them alone.
+    """
+    held = bundle.resolve()
+    if held.parent.name == "snapshots":
+        held = held.parents[1]
+    if not path.resolve().is_relative_to(held):
+        raise BundleError(
+            str(path), "a link that leaves the bundle", "a plain file", "copy the file"
+        )
+
+
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():  # a device or pipe has no size, and no end
+        raise BundleError(str(path), "no plain file", "a JSON file", "fetch the bundle again")
+    _check_inside(path, path.parent)
     try:
-        size = path.stat().st_size
-        data = json.loads(path.read_text(encoding="utf-8")) if size <= MAX_JSON_BYTES else None
+        with path.open("rb") as file:
+            text = file.read(MAX_JSON_BYTES + 1)
+        data = json.loads(text.decode("utf-8")) if len(text) <= MAX_JSON_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             str(path), f"unreadable JSON ({error})", "a JSON object", "fetch the bundle again"
         ) from error
-    if size > MAX_JSON_BYTES:
+    if len(text) > MAX_JSON_BYTES:
         raise BundleError(
-            str(path), f"{size} bytes", f"at most {MAX_JSON_BYTES}", "fetch the bundle again"
+            str(path),
+            f"more than {MAX_JSON_BYTES} bytes",
+            f"at most {MAX_JSON_BYTES}",
+            "fetch the bundle again",
         )
     if not isinstance(data, dict):
         raise BundleError(str(path), type(data).__name__, "a JSON object", "fetch the bundle again")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,13 +43,17 @@ def fit_video(frames: np.ndarray | Tensor, clip: Clip, fps: float, channels: int
         raise InputError("video", "no frames", "at least one", "choose another file")
     index = np.floor(np.arange(clip.frames) / clip.fps * fps + 1e-6).astype(int)
     index = index[index < count]
-    if isinstance(frames, np.ndarray):
-        rows, columns = _centre(frames.shape[2:4], clip)
-        video = to_float(frames[:, index, rows, columns], channels)
-    else:
-        rows, columns = _centre(frames.shape[3:5], clip)
-        video = frames[:, torch.from_numpy(index), :, rows, columns].float()
-    return resize(video, clip.height, clip.width)
+    rows, columns = _centre(
+        frames.shape[2:4] if isinstance(frames, np.ndarray) else frames.shape[3:5], clip
+    )
+    made = []
+    for i in index:  # one at a time: many large frames become few and small ones
+        if isinstance(frames, np.ndarray):
+            frame = to_float(frames[:, i : i + 1, rows, columns], channels)
+        else:
+            frame = frames[:, i : i + 1, :, rows, columns].float()
+        made.append(resize(frame, clip.height, clip.width))
+    return torch.cat(made, dim=1)
 
 
 def _centre(size: Sequence[int], clip: Clip) -> tuple[slice, slice]:
@@ -151,8 +156,14 @@ def seeds_for(seed: int | Sequence[int], count: int) -> tuple[int, ...]:
     Raises:
         InputError: for another number of seeds, or one out of range.
     """
-    seeds = tuple(seed + i for i in range(count)) if isinstance(seed, int) else tuple(seed)
-    if len(seeds) != count or not all(isinstance(s, int) and 0 <= s < 2**63 for s in seeds):
+    try:  # NumPy's integers, and arrays of them, are as good as Python's
+        if isinstance(seed, Iterable):
+            seeds = tuple(operator.index(one) for one in seed)
+        else:
+            seeds = tuple(operator.index(seed) + i for i in range(count))
+    except TypeError:
+        seeds = ()
+    if len(seeds) != count or not all(0 <= one < 2**63 for one in seeds):
         raise InputError(
             "seed", repr(seed)[:80], f"one number, or {count}, from 0 to 2^63 - 1", "correct it"
         )

@@ -37,6 +37,7 @@ class LoadedCascade:
         provenance: Mapping[str, Any] | None = None,
         digest: str = "",
         check_weights: Callable[[str], None] | None = None,
+        has_weights: Callable[[str], bool] | None = None,
     ) -> None:
         """Wrap a cascade.
 
@@ -48,6 +49,7 @@ class LoadedCascade:
             digest: identifies the weights.
             check_weights: raises `BundleError` if a stage's weights cannot be loaded; called for
                 every stage of a run before the first one starts.
+            has_weights: whether a stage can be loaded at all; None = every stage can.
         """
         self.spec = spec
         self.provenance = dict(provenance or {})
@@ -58,12 +60,25 @@ class LoadedCascade:
         """Keep only the running stage's weights in memory."""
         self._load_network = load_network
         self._check_weights = check_weights
+        self._has_weights = has_weights
         self._networks: dict[str, nn.Module] = {}
         self._encoder = encoder
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path, *, revision: str | None = None) -> Self:
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        encoder: TextEncoder | None = None,
+    ) -> Self:
         """Open a cascade: a built-in name (`emoji`), a bundle folder, or a hub id.
+
+        Args:
+            name_or_path: which.
+            revision: branch, tag or commit of a hub id.
+            encoder: its text encoder, where the weights lie elsewhere than the bundle says, or on a
+                device of its own. None = built at the first prompt, on the cascade's device.
 
         Raises:
             BundleError: if it cannot be found or is damaged.
@@ -72,14 +87,18 @@ class LoadedCascade:
         return cls(
             bundle.spec,
             bundle.network,
+            encoder,
             provenance=bundle.provenance,
             digest=bundle.digest,
             check_weights=bundle.check_weights,
+            has_weights=bundle.has_weights,
         )
 
     def save_pretrained(self, path: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """Write the cascade as a bundle."""
-        networks = {stage.name: self.network(stage.name) for stage in self.spec.stages}
+        """Write the cascade as a bundle; stages without weights stay without."""
+        names = [stage.name for stage in self.spec.stages]
+        there = [n for n in names if self._has_weights is None or self._has_weights(n)]
+        networks = {name: self.network(name) for name in there}
         save_bundle(path, self.spec, networks, provenance=self.provenance, dtype=dtype)
 
     def to(
@@ -197,7 +216,8 @@ class LoadedCascade:
                 raise InputError(
                     "text encoder", "none in the bundle", "text_encoder.json", "pass an encoder"
                 )
-            self._encoder = build_text_encoder(dict(self.spec.text_encoder))
+            identity = dict(self.spec.text_encoder)
+            self._encoder = build_text_encoder(identity, device=self.device)
         prompts, negatives = (_embedding(self._encoder, group) for group in texts)
         return prompts, negatives
 
@@ -207,6 +227,6 @@ def _embedding(encoder: TextEncoder, texts: Sequence[str]) -> TextEmbedding | No
     told = [text for text in texts if text]
     if len(told) == len(texts):
         return encoder.encode(texts) if texts else None
-    states = iter(encoder.encode(told).rows() if told else ())
-    null = torch.zeros(0, encoder.width)
+    known = encoder.encode(told).rows() if told else [torch.zeros(0, encoder.width)]
+    states, null = iter(known), known[0][:0]
     return TextEmbedding.from_rows([next(states) if text else null for text in texts])

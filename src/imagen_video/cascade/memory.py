@@ -9,6 +9,10 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch  # the command imports this module before it knows whether it needs torch
 
 RESERVE = 832 << 20
 """Bytes kept free for what no plan sees: holes that freed windows leave, video encoding, buffers of
@@ -42,6 +46,23 @@ def resident_bytes() -> int:
     return peak_bytes()
 
 
+def held_bytes(device: torch.device) -> int:
+    """What this process holds where it computes: of a GPU's memory, or of the machine's."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.memory_allocated(device)
+    return resident_bytes()
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told, so that a clock tells the truth."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
 def peak_bytes() -> int:
     """Peak resident memory of this process so far."""
     status = Path("/proc/self/status")
@@ -69,8 +90,12 @@ def keep_freed() -> None:
         glibc.mallopt(_M_TRIM_THRESHOLD, _MOST)
 
 
-def give_back_freed() -> None:
+def give_back_freed(device: torch.device | None = None) -> None:
     """Return freed memory to the system: what a finished stage held is not kept for the next."""
     gc.collect()
+    if device is not None and device.type == "cuda":
+        import torch
+
+        torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to do
         ctypes.CDLL(None).malloc_trim(0)

@@ -34,7 +34,7 @@ class StageOptions:
     guidance: GuidanceName | None = None
     """constant or oscillating."""
     guidance_weight: float | None = None
-    """w; 0 = off."""
+    """w; 0 = off. Where guidance oscillates, the high weight, which the low one does not exceed."""
     guidance_low: float | None = None
     """Low weight of the oscillation."""
     threshold: ThresholdName | None = None
@@ -44,12 +44,17 @@ class StageOptions:
     augmentation_logsnr: float | None = None
     """Log SNR of the noise on the low-resolution input."""
     temperature: float | None = None
-    """Scale of all noise that sampling draws, 0 to 1."""
+    """Scale of the sampler's noise, 0 to 1; that on the low-resolution input has its own level."""
 
     def apply(self, sampling: SamplingSpec) -> SamplingSpec:
         """Return the settings with the changes made."""
         changes = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        return dataclasses.replace(sampling, **changes)
+        changed = dataclasses.replace(sampling, **changes)
+        if changed.guidance == "oscillating" and self.guidance_low is None:
+            # 0 is off, and a weak pull stays weak, in every step of an oscillation
+            low = min(changed.guidance_low, changed.guidance_weight)
+            changed = dataclasses.replace(changed, guidance_low=low)
+        return changed
 
 
 def resolve(

@@ -63,8 +63,15 @@ class RunPlan:
         budget = activation_budget(
             memory, max(held, resident), self._bytes(stage, self.clips[stage.name])
         )
-        batch = self.batch * stage.rows_a_sample(self.sampling[stage.name])
-        return plan_for_memory(f"stage {stage.name!r}", stage.unet, clip, budget, batch=batch)
+        sampling = self.sampling[stage.name]
+        return plan_for_memory(
+            f"stage {stage.name!r}",
+            stage.unet,
+            clip,
+            budget,
+            batch=self.batch * stage.rows_a_sample(sampling),
+            noisy=make_sampler(sampling).needs_noise(0, sampling.steps),
+        )
 
     def at_once(self, stage: StageSpec) -> Clip:
         """Return what a call of the stage makes: its clip, or a window of it."""

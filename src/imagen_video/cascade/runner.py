@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from imagen_video.cascade.inputs import given_first_frames
-from imagen_video.cascade.memory import give_back_freed, resident_bytes
+from imagen_video.cascade.memory import give_back_freed, held_bytes, wait_for
 from imagen_video.cascade.outputs import as_output_type
 from imagen_video.cascade.request import PipelineOutput, Progress, Request, StageReport, Stopped
 from imagen_video.cascade.run_plan import RunPlan
@@ -94,6 +94,7 @@ class Runner:
             asked = self._asked(stage, before)
             on_step = self._on_step(stage.name, index, started)
             video, tiles = self._sample(stage, asked, on_step, forward=last)
+            wait_for(video.device)
             if self.work is not None and not last:
                 self.work.save(stage.name, video)
         elif last:
@@ -113,10 +114,11 @@ class Runner:
     ) -> tuple[Tensor, int]:
         """Return a stage's output and the number of its tiles."""
         network = self.network(stage.name)
+        device = next(network.parameters()).device
         resident = 0
         if self.memory is not None:
-            give_back_freed()
-            resident = resident_bytes()
+            give_back_freed(device)
+            resident = held_bytes(device)
         tiles = self.plan.tiles(stage, self.memory, resident)
         sample = functools.partial(
             sample_stage,

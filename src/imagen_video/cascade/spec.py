@@ -81,7 +81,7 @@ class SamplingSpec:
     augmentation_logsnr: float = 3.0
     """Log SNR of the noise on the low-res input at sampling ("SNR of 3 or 5", read as log)."""
     temperature: float = 1.0
-    """Scale of all noise that sampling draws; below 1 (a deviation) cleaner and less varied."""
+    """Scale of the sampler's noise; below 1 (a deviation) cleaner and less varied."""
 
     def __post_init__(self) -> None:
         """Refuse settings that no sampler takes."""

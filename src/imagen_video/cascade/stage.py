@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from imagen_video.cascade.conditioning import condition_on
 from imagen_video.cascade.distilled import check_request
 from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
 from imagen_video.cascade.tiling import Span, TilePlan, whole
+from imagen_video.cascade.window_conditions import WindowConditions
 from imagen_video.diffusion.guidance import (
     ConstantGuidance,
     GuidanceSchedule,
@@ -142,7 +142,13 @@ class _StageRun:
         self.num_steps = sampling.steps
         clip = request.clip
         self.frame_shape = (stage.unet.channels, clip.height, clip.width)
-        self.conditions, self.with_null = self._static_conditions()
+        self.conditions = WindowConditions(
+            stage,
+            request,
+            sampling,
+            self.device,
+            lambda frames: self._noise("augmentation", 0, frames),
+        )
 
     def sample(self, on_step: OnStep | None, on_frames: OnFrames | None) -> Tensor:
         """Run all steps."""
@@ -152,16 +158,19 @@ class _StageRun:
             weight = self.guidance.weight(step, self.num_steps)
             scale = self._scale(z, t, weight)
             for frames, window, conditions in self._frame_windows(z):
+                noise = self._step_noise(step, frames)
                 for rows, columns in self._plane():
                     tile = window[..., rows.window, columns.window]
                     x_hat = self._denoise(tile, t, weight, _cut(conditions, rows, columns))
                     inner = (slice(None), frames.inner, slice(None), rows.inner, columns.inner)
                     made = (slice(None), frames.made, slice(None), rows.made, columns.made)
-                    noise = self._step_noise(step, frames)
-                    x_hat = self.threshold.apply(x_hat[inner], scale)
+                    place = (frames.made, rows.made, columns.made)
+                    # given frames have no part in a percentile, and are not scaled by it
+                    x_hat = self.conditions.keep_given(x_hat[inner], *place)
+                    x_hat = self.threshold.apply(x_hat, scale)
                     z[made] = self.sampler.update(
                         tile[inner],
-                        self._keep_given(x_hat, made),
+                        self.conditions.keep_given(x_hat, *place),
                         step,
                         self.num_steps,
                         None if noise is None else noise[..., rows.made, columns.made],
@@ -190,7 +199,7 @@ class _StageRun:
                     kept = window[
                         :, spans[index + 1].low - frames.low : frames.stop - frames.low
                     ].clone()
-            yield frames, window, self._window_conditions(frames)
+            yield frames, window, self.conditions.of(frames)
 
     def _plane(self) -> list[tuple[Span, Span]]:
         return [(rows, columns) for rows in self.tiles.rows for columns in self.tiles.columns]
@@ -198,11 +207,12 @@ class _StageRun:
     def _denoise(self, z: Tensor, t: float, weight: float, conditions: Conditions) -> Tensor:
         """Predict x from z; one call a step: guidance doubles its batch or is an input of it."""
         if self.stage.takes_weight:
-            conditions, weight = conditions.replace(guidance_weight=self._each(weight)), 0.0
+            told = self.conditions.each(weight)
+            conditions, weight = conditions.replace(guidance_weight=told), 0.0
 
         def predict(z: Tensor, logsnr: Tensor, conditional: Tensor) -> Tensor:
             guided = conditional.shape[0] > len(self.request.seeds)
-            told = self._merge(conditions) if guided else conditions
+            told = self.conditions.merged(conditions) if guided else conditions
             with (
                 torch.autocast(self.device.type, dtype=torch.bfloat16)
                 if self.bf16
@@ -213,99 +223,6 @@ class _StageRun:
         logsnr = logsnr_at(t, z)
         v = guided_prediction(predict, weight)(z, logsnr)
         return x_from_v(z, v.to(z.dtype), logsnr)
-
-    def _keep_given(self, x_hat: Tensor, made: tuple[slice, ...]) -> Tensor:
-        """Put given frames in the place of what the network says there.
-
-        Training counts no loss at given frames, so its output there means nothing; with them, z at
-        a given frame is the given frame diffused, as in training.
-        """
-        given, mask = self.request.given_frames, self.request.given_mask
-        if given is None or mask is None:
-            return x_hat
-        at = self._move(mask[:, made[1]])[:, :, None, None, None]
-        return torch.where(at, self._move(given[made]).to(x_hat.dtype), x_hat)
-
-    def _merge(self, conditions: Conditions) -> Conditions:
-        """Conditions of the doubled batch: the prompt's, then the null or negative ones."""
-        return conditions.twice().replace(
-            text_states=self.with_null.text_states,
-            text_mask=self.with_null.text_mask,
-            class_id=self.with_null.class_id,
-            vector=self.with_null.vector,
-        )
-
-    def _static_conditions(self) -> tuple[Conditions, Conditions]:
-        """Text, class and vector: for the prompt alone, and for prompt and null together."""
-        request = self.request
-        batch = len(request.seeds)
-        dropped = torch.cat(
-            [torch.zeros(batch, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)]
-        )
-        text = request.text
-        plain = Conditions(
-            text_states=None if text is None else text.states,
-            text_mask=None if text is None else text.mask,
-            class_id=request.class_id,
-            vector=request.vector,
-        )
-        both = plain.twice().drop(dropped)
-        if text is not None and request.negative is not None:
-            joined = TextEmbedding.concat([text, request.negative])
-            both = both.replace(text_states=joined.states, text_mask=joined.mask)
-        return plain.map(self._move), both.map(self._move)
-
-    def _window_conditions(self, frames: Span) -> Conditions:
-        """Conditions of a window of frames over the whole plane."""
-        request, conditions = self.request, self.conditions
-        where = range(frames.low, frames.high)
-        if request.low_res is not None:
-            conditions = conditions.replace(
-                low_res=self._low_res_window(where),
-                low_res_logsnr=self._level(),
-            )
-        if request.given_frames is not None and request.given_mask is not None:
-            conditions = conditions.replace(
-                given_frames=self._move(request.given_frames[:, frames.window]),
-                given_mask=self._move(request.given_mask[:, frames.window]),
-            )
-        if self.stage.unet.frame_rate:
-            conditions = conditions.replace(frame_rate=self._each(request.clip.fps))
-        return conditions
-
-    def _level(self) -> Tensor:
-        """Log SNR of the noise on the low-res input, `(b,)`."""
-        return self._each(self.sampling.augmentation_logsnr)
-
-    def _each(self, value: float) -> Tensor:
-        """One number for every sample; a float also where JSON had `3` and not `3.0`."""
-        return torch.full((len(self.request.seeds),), float(value), device=self.device)
-
-    def _low_res_window(self, frames: range) -> Tensor:
-        """Upsampled, noised input of some frames.
-
-        Made frame by frame: a whole window at once would need its size four times.
-        """
-        request = self.request
-        assert request.low_res is not None
-        low_res = request.low_res.to(self.device)
-        level = self._level()
-        window = torch.empty(len(request.seeds), len(frames), *self.frame_shape, device=self.device)
-        for index, frame in enumerate(frames):
-            one = range(frame, frame + 1)
-            noise = self._noise("augmentation", 0, one)
-            made = condition_on(
-                Conditions(),
-                low_res,
-                noise,
-                level,
-                fill=self.stage.temporal_fill,
-                clip_frames=request.clip.frames,
-                frames=one,
-            )
-            assert made.low_res is not None
-            window[:, index] = made.low_res[:, 0]
-        return window
 
     def _scale(self, z: Tensor, t: float, weight: float) -> Tensor | None:
         """The whole video's dynamic threshold, from a pass over the tiles.
@@ -319,21 +236,20 @@ class _StageRun:
             for rows, columns in self._plane():
                 tile = window[..., rows.window, columns.window]
                 x_hat = self._denoise(tile, t, weight, _cut(conditions, rows, columns))
-                seen.add(x_hat[:, frames.inner, :, rows.inner, columns.inner])
+                inner = x_hat[:, frames.inner, :, rows.inner, columns.inner]
+                seen.add(self.conditions.keep_given(inner, frames.made, rows.made, columns.made))
         return seen.value(self.threshold.percentile).clamp(min=1)
 
     def _noise(self, purpose: Purpose, step: int, frames: range) -> Tensor:
         first = self.request.first_frame
         where = range(first + frames.start, first + frames.stop)
-        return self._move(
-            video_noise(self.request.seeds, self.stage.name, purpose, step, where, self.frame_shape)
+        noise = video_noise(
+            self.request.seeds, self.stage.name, purpose, step, where, self.frame_shape
         )
+        return noise.to(self.device)
 
     def _step_noise(self, step: int, frames: Span) -> Tensor | None:
-        """Noise of the frames a span makes.
-
-        Drawn anew for every tile of the plane: only stochastic samplers pay.
-        """
+        """Noise of the frames a span makes, over the whole plane."""
         if not self.sampler.needs_noise(step, self.num_steps):
             return None
         return self._drawn("step", step, range(frames.start, frames.stop))
@@ -343,10 +259,7 @@ class _StageRun:
         if self.sampling.temperature == 0:  # spare the drawing
             size = (len(self.request.seeds), len(frames), *self.frame_shape)
             return torch.zeros(size, device=self.device)
-        return self._noise(purpose, step, frames) * self.sampling.temperature
-
-    def _move(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device)
+        return self._noise(purpose, step, frames).mul_(self.sampling.temperature)
 
 
 def make_sampler(sampling: SamplingSpec) -> Sampler:

@@ -126,9 +126,17 @@ def tile_plan(unet: UNetSpec, clip: Clip, frames: int, height: int, width: int) 
 
 
 def plan_for_memory(
-    where: str, unet: UNetSpec, clip: Clip, budget: int, *, batch: int = 1
+    where: str, unet: UNetSpec, clip: Clip, budget: int, *, batch: int = 1, noisy: bool = False
 ) -> TilePlan:
     """Choose, of the tilings that fit into `budget` bytes, the one that computes the least.
+
+    Args:
+        where: what is planned, for the message.
+        unet: its network.
+        clip: its output.
+        budget: bytes.
+        batch: rows of a network call.
+        noisy: whether steps draw noise.
 
     Raises:
         ResourceError: if not even the smallest tile fits, or the whole clip where the network
@@ -136,9 +144,9 @@ def plan_for_memory(
     """
     plans = sorted(_candidates(unet, clip), key=lambda plan: (plan.recomputed, len(plan)))
     for plan in plans:
-        if window_bytes(unet, clip, plan, batch) <= budget:
+        if window_bytes(unet, clip, plan, batch, noisy=noisy) <= budget:
             return plan
-    needed = min(window_bytes(unet, clip, plan, batch) for plan in plans)
+    needed = min(window_bytes(unet, clip, plan, batch, noisy=noisy) for plan in plans)
     raise ResourceError(
         f"{where} at {clip}",
         f"{budget / 2**30:.2f} GiB for activations",
@@ -147,17 +155,20 @@ def plan_for_memory(
     )
 
 
-def window_bytes(unet: UNetSpec, clip: Clip, plan: TilePlan, batch: int = 1) -> int:
+def window_bytes(
+    unet: UNetSpec, clip: Clip, plan: TilePlan, batch: int = 1, *, noisy: bool = False
+) -> int:
     """Predict the memory of one step beyond z: the network and what a window of frames holds.
 
-    With more than one tile, a window of frames keeps a copy of z and its upsampled, noised input
-    over the whole plane, plus one frame in the making.
+    With more than one tile, a window of frames keeps a copy of z, its upsampled, noised input and
+    the noise of the step over the whole plane, plus a few frames in the making.
     """
     network = _network_bytes(unet, batch, plan.window)
     if len(plan) == 1:
         return network
     frame = 4 * batch * unet.channels * clip.height * clip.width
-    return network + (plan.window[0] * (2 if unet.low_res else 1) + 4) * frame
+    copies = 1 + unet.low_res + noisy
+    return network + (plan.window[0] * copies + 4) * frame
 
 
 def _network_bytes(unet: UNetSpec, batch: int, window: tuple[int, int, int]) -> int:

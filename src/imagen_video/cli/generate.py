@@ -60,7 +60,8 @@ class GenerateOptions:
     width: Annotated[int | None, _shown("PIXELS")] = None
     """Width of the result in pixels."""
     memory: str = "4GB"
-    """Memory that the whole process may use, such as 900MB or 4GB, or none for no bound."""
+    """Memory that the whole process may use, such as 900MB or 4GB, or none for no bound; where a
+    GPU computes, of its memory: give it most of what it has."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto is bf16 where the processor multiplies it in hardware, else fp32."""
     device: str = "auto"

@@ -88,7 +88,8 @@ def video_noise(
     Raises:
         InputError: for an unknown purpose or a negative step or frame.
     """
-    noise = torch.empty((len(seeds), len(frames), *shape), dtype=torch.float32)
+    # said aloud: the default device may be another
+    noise = torch.empty((len(seeds), len(frames), *shape), dtype=torch.float32, device="cpu")
     array = noise.numpy()
     jobs = [
         (array[i, j], key, step, frame)

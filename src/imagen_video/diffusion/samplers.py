@@ -271,7 +271,7 @@ def sample(
 @lru_cache(maxsize=4096)
 def _level(t: float) -> _Level:
     """The schedule at one time in float64, by the same functions that training uses."""
-    logsnr = logsnr_from_t(torch.tensor(t, dtype=torch.float64))
+    logsnr = logsnr_from_t(torch.tensor(t, dtype=torch.float64, device="cpu"))
     alpha, sigma = alpha_sigma(logsnr)
     return _Level(logsnr.item(), alpha.item(), sigma.item())
 

@@ -40,10 +40,12 @@ def to_float(
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels}")
     # Copied: the result must not share memory with a decoder's buffer.
-    values = torch.from_numpy(np.array(frames)).movedim(-1, -3).to(torch.float32).contiguous()
+    pixels = torch.from_numpy(np.array(frames)).movedim(-1, -3)
+    # in place from here on: a long clip is held once in float
+    values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
     if channels == 1:
         values = values.mean(-3, keepdim=True)
-    return values / 127.5 - 1.0
+    return values.div_(127.5).sub_(1.0)
 
 
 def to_uint8(video: Float[Tensor, "*lead c h w"]) -> UInt8[np.ndarray, "*lead h w 3"]:

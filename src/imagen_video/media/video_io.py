@@ -128,7 +128,16 @@ def read_video(
     if file.format.demuxer is None and times[-1] > times[0]:
         # Pictures state a duration for each frame and no rate.
         fps = (len(times) - 1) / (times[-1] - times[0])
-    return np.stack(frames), fps
+    return _stacked(frames), fps
+
+
+def _stacked(frames: list[np.ndarray]) -> np.ndarray:
+    """Stack frames, letting go of each as it is copied: a long clip is held once."""
+    clip = np.empty((len(frames), *frames[0].shape), dtype=frames[0].dtype)
+    for index in range(len(frames)):
+        clip[index] = frames[index]
+        frames[index] = clip[index]
+    return clip
 
 
 def _check_part(start_seconds: float, count: int | None) -> None:

@@ -89,7 +89,10 @@ class VideoUNet(nn.Module):
         dtype = z.dtype
         is_image = conditions.is_image if num_frames > 1 else None
         text = self._text(conditions, batch, dtype, z.device)
-        embedding = self.embedding(logsnr.to(dtype), conditions, text)
+        # in float32 at least: bfloat16 has 8 bits, and t = 0.900 and 0.902 would look alike
+        embedding = self.embedding(
+            logsnr.to(torch.promote_types(dtype, torch.float32)), conditions, text
+        )
         prior = self._prior(logsnr, conditions, dtype)
         seen = z if prior is None else prior.input(z)
         x = torch.cat(self._inputs(seen, conditions), dim=2).flatten(0, 1)

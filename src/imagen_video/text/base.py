@@ -71,13 +71,6 @@ class TextEmbedding:
         """Return the null embedding of the same shape: nothing is left of the prompts."""
         return TextEmbedding(states=torch.zeros_like(self.states), mask=torch.zeros_like(self.mask))
 
-    def drop(self, dropped: Bool[Tensor, " b"]) -> TextEmbedding:
-        """Replace the rows where `dropped` is True by the null embedding (guidance training)."""
-        kept = ~dropped.to(self.mask.device)
-        # where, not a product: a non-finite state times zero would survive as NaN.
-        states = torch.where(kept[:, None, None], self.states, torch.zeros_like(self.states))
-        return TextEmbedding(states=states, mask=self.mask & kept[:, None])
-
     def select(self, rows: Sequence[int] | slice) -> TextEmbedding:
         """Return some of the prompts, in the order asked for."""
         index = rows if isinstance(rows, slice) else list(rows)

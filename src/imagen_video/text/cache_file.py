@@ -190,6 +190,7 @@ def read_cache(path: Path) -> CacheContent:
             offsets, hashes, order = (
                 file.get_tensor(name) for name in ("offsets", "hashes", "order")
             )
+        start = _states_start(path)
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -197,7 +198,7 @@ def read_cache(path: Path) -> CacheContent:
     if not isinstance(identity, dict):
         raise _refused(path, "no encoder in its header", "the encoder's identity")
     _check_index(path, offsets, hashes, order, num_tokens)
-    states = np.memmap(path, "<i2", mode="r", offset=_states_start(path), shape=(num_tokens, width))
+    states = np.memmap(path, "<i2", mode="r", offset=start, shape=(num_tokens, width))
     return CacheContent(
         identity=identity,
         sha256=metadata.get("sha256", ""),

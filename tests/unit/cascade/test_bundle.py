@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -204,6 +205,40 @@ def test_a_linked_stage_folder_out_of_the_bundle_is_refused(saved: Path, tmp_pat
     shutil.move(saved / "base", tmp_path / "outside")
     (saved / "base").symlink_to(tmp_path / "outside")
     assert_refused(saved)
+
+
+@pytest.mark.parametrize("name", ["cascade.json", "text_encoder.json"])
+def test_json_that_never_ends_is_not_read(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    (saved / name).symlink_to("/dev/zero")
+    with pytest.raises(BundleError, match=r"no plain file|no cascade\.json"):
+        Bundle.open(saved)
+    (saved / name).unlink()
+    os.mkfifo(saved / name)
+    with pytest.raises(BundleError, match=r"no plain file|no cascade\.json"):
+        Bundle.open(saved)
+
+
+def test_linked_json_out_of_the_bundle_is_refused(saved: Path, tmp_path: Path) -> None:
+    outside = (saved / "cascade.json").rename(tmp_path / "outside.json")
+    (saved / "cascade.json").symlink_to(outside)
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.open(saved)
+
+
+def test_a_snapshot_may_link_to_its_own_store_and_to_nothing_else(tmp_path: Path) -> None:
+    """The layout of hub caches: snapshots/COMMIT/file -> ../../blobs/HASH."""
+    made = save_bundle(tmp_path / "models--x" / "snapshots" / "abc", SPEC, {}).path
+    blobs = tmp_path / "models--x" / "blobs"
+    blobs.mkdir()
+    (made / "cascade.json").rename(blobs / "1")
+    (made / "cascade.json").symlink_to(blobs / "1")
+    assert Bundle.open(made).spec == SPEC
+    (blobs / "1").rename(tmp_path / "elsewhere")
+    (made / "cascade.json").unlink()
+    (made / "cascade.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match="leaves the bundle"):
+        Bundle.open(made)
 
 
 @pytest.mark.parametrize("place", ["nowhere", "."])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from imagen_video.cascade.memory import PROCESS
+from imagen_video.cascade.bundle import Bundle, save_bundle
+from imagen_video.cascade.memory import PROCESS, held_bytes
 from imagen_video.cascade.options import StageOptions, clips_for
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
-from imagen_video.cascade.spec import Clip
+from imagen_video.cascade.spec import Clip, SamplingSpec
 from imagen_video.cascade.tiling import whole as whole_plan
 from imagen_video.cascade.tiling import window_bytes
 from imagen_video.cascade.work_folder import WorkFolder
@@ -103,6 +105,69 @@ def test_requests_that_make_no_sense_are_refused_before_any_network_is_loaded(
     pipeline = ImagenVideoPipeline(SPEC, load, WordEncoder())
     with pytest.raises(InputError):
         pipeline.run(request(**changes))
+
+
+def test_guidance_weight_zero_is_off_where_guidance_oscillates() -> None:
+    """The bold contract: 0 is the conditional output. A weak pull is never made stronger."""
+    stage = SPEC.stages[0]
+    swinging = dataclasses.replace(
+        stage.sampling, guidance="oscillating", guidance_weight=15.0, guidance_low=1.0
+    )
+    spec = dataclasses.replace(
+        SPEC, stages=(dataclasses.replace(stage, sampling=swinging), *SPEC.stages[1:])
+    )
+
+    def settled(**options: float) -> SamplingSpec:
+        request = Request(prompts=("a",), seeds=(1,), options={"base": StageOptions(**options)})
+        return small_pipeline(spec).check(request).sampling["base"]
+
+    assert not settled(guidance_weight=0.0).is_guided
+    assert settled(guidance_weight=0.5).guidance_low == 0.5
+    assert settled(guidance_weight=6.0).guidance_low == 1.0
+    assert settled(guidance_weight=0.0, guidance_low=2.0).guidance_low == 2.0
+    off = small_pipeline(spec)("a cat", until="base", guidance_weight=0.0).frames
+    plain = dataclasses.replace(swinging, guidance="constant", guidance_weight=0.0)
+    other = dataclasses.replace(
+        SPEC, stages=(dataclasses.replace(stage, sampling=plain), *SPEC.stages[1:])
+    )
+    assert np.array_equal(off, small_pipeline(other)("a cat", until="base").frames)
+
+
+def test_numpys_seeds_are_seeds() -> None:
+    expected = small_pipeline()(["a", "b"], seed=3, until="base").frames
+    for seed in (np.int64(3), np.array([3, 4]), [np.int32(3), 4]):
+        made = small_pipeline()(["a", "b"], seed=seed, until="base").frames  # pyright: ignore[reportArgumentType]
+        assert np.array_equal(made, expected)
+    with pytest.raises(InputError, match="one number, or 2"):
+        small_pipeline()(["a", "b"], seed=1.5)  # pyright: ignore[reportArgumentType]
+
+
+def test_the_text_encoder_is_built_where_the_cascade_computes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from imagen_video.text import registry
+
+    asked: list[Any] = []
+
+    def build(identity: Any, *, device: Any) -> WordEncoder:
+        asked.append((identity, device))
+        return WordEncoder()
+
+    monkeypatch.setattr(registry, "build_text_encoder", build)
+    networks = small_networks(SPEC)
+    pipe = ImagenVideoPipeline(SPEC, networks.__getitem__)
+    pipe.device = torch.device("meta")
+    request = Request(prompts=("a cat", ""), seeds=(1, 2), negative_prompts=("fog", "fog"))
+    text, _ = pipe._encode(request)
+    assert asked == [({"encoder": "words"}, torch.device("meta"))]
+    assert text is not None
+    assert text.mask.sum(1).tolist() == [2, 0]
+
+
+def test_memory_is_counted_where_the_network_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 123)
+    assert held_bytes(torch.device("cuda")) == 123
+    assert held_bytes(torch.device("cpu")) > 50 << 20
 
 
 def test_guidance_scale_is_refused_with_the_weight_to_pass() -> None:
@@ -253,6 +318,16 @@ def test_a_saved_pipeline_opens_as_the_same_one(tmp_path: Path) -> None:
     # to rounding: kernels sum in another order where weights from a file lie at another address
     assert torch.allclose(run(opened, request()), run(pipeline, request()), atol=1e-5)
     assert opened.digest
+
+
+def test_a_bundle_that_lacks_a_stage_can_be_saved_again(tmp_path: Path) -> None:
+    networks = small_networks(SPEC)
+    save_bundle(tmp_path / "part", SPEC, {"base": networks["base"], "ssr1": networks["ssr1"]})
+    opened = ImagenVideoPipeline.from_pretrained(tmp_path / "part", encoder=WordEncoder())
+    opened.save_pretrained(tmp_path / "again")
+    again = Bundle.open(tmp_path / "again")
+    assert [again.has_weights(stage.name) for stage in SPEC.stages] == [True, False, True]
+    assert run(opened, request(until="base")).shape[1] == 4  # the given encoder was used
 
 
 def test_the_automatic_precision_is_what_the_device_multiplies(

@@ -77,6 +77,13 @@ def test_threads_do_not_change_the_noise(monkeypatch: pytest.MonkeyPatch) -> Non
     assert torch.equal(serial, video_noise([1, 2], "ssr1", "initial", 0, range(6), shape))
 
 
+def test_another_default_device_does_not_change_the_noise() -> None:
+    asked = ([3, 7], "ssr1", "step", 2, range(3), (3, 8, 8))
+    expected = video_noise(*asked)
+    with torch.device("meta"):
+        assert torch.equal(video_noise(*asked), expected)
+
+
 def test_neighbouring_frames_do_not_overlap() -> None:
     # Were frames offsets into one stream, a long frame would run into the next one's values.
     long = frame_noise(0, "base", "initial", 0, 0, (3, 128, 128)).ravel()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.errors import InputError
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.spec import LevelSpec, UNetSpec
@@ -145,6 +146,18 @@ def test_pure_bfloat16_weights_and_inputs_work(spec: UNetSpec) -> None:
     v = awake(spec).to(torch.bfloat16)(z.to(torch.bfloat16), logsnr, conditions)
     assert v.dtype == torch.bfloat16
     assert v.isfinite().all()
+
+
+def test_pure_bfloat16_tells_near_noise_levels_apart() -> None:
+    """Rounded to 8 bits before it is embedded, the log SNR of t = 0.900 would be that of 0.902."""
+    z, _, conditions = inputs(ATTENTION)
+    network = awake(ATTENTION).to(torch.bfloat16)
+    seen: list[torch.Tensor] = []
+    network.embedding.noise_level.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    for t in (0.900, 0.902):
+        logsnr = logsnr_from_t(torch.full((len(z),), t))
+        network(z.to(torch.bfloat16), logsnr, conditions)
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_both_ends_of_time_are_finite() -> None:

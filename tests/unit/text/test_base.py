@@ -40,20 +40,6 @@ def test_an_empty_row_becomes_a_null_prompt_with_one_position() -> None:
     assert not text.mask.any()
 
 
-def test_dropping_touches_the_chosen_rows_only() -> None:
-    text = embedding(2, 4, 3)
-    dropped = text.drop(torch.tensor([False, True, False]))
-    assert not dropped.mask[1].any()
-    assert (dropped.states[1] == 0).all()
-    assert torch.equal(dropped.states[[0, 2]], text.states[[0, 2]])
-    assert torch.equal(dropped.mask[[0, 2]], text.mask[[0, 2]])
-
-
-def test_dropping_removes_values_that_are_not_finite() -> None:
-    text = TextEmbedding(states=torch.full((1, 2, 3), float("nan")), mask=torch.ones(1, 2) > 0)
-    assert (text.drop(torch.tensor([True])).states == 0).all()
-
-
 def test_padding_to_more_tokens_changes_no_real_token() -> None:
     text = embedding(2, 4)
     padded = text.pad_to(9)
