@@ -87,6 +87,27 @@ def test_the_time_to_a_loss_is_that_of_the_first_turn_below_it() -> None:
 
 
 def test_what_an_install_brings_is_counted_once_and_without_extras() -> None:
-    names = script("startup").distributions("imagen-video")
-    assert {"imagen-video", "torch", "numpy"} <= names
-    assert not {"gradio", "ruff", "pytest"} & names
+    found, absent = script("_installed").distributions("imagen-video")
+    assert {"imagen-video", "torch", "numpy"} <= found
+    assert not {"gradio", "ruff", "pytest"} & found
+    assert not absent
+
+
+def test_what_an_install_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("_installed")
+    needs = {"peer": ["torch>=2", "kornia"], "torch": []}
+
+    def requires(name: str) -> list[str]:
+        if name not in needs:
+            raise module.metadata.PackageNotFoundError(name)
+        return needs[name]
+
+    monkeypatch.setattr(module.metadata, "requires", requires)
+    monkeypatch.setattr(module, "megabytes", lambda name: 10.0 if name == "torch" else 1.0)
+    assert module.installed("peer") == {
+        "MB": 11.0,
+        "MB without torch": 1.0,
+        "distributions": 2,
+        "not installed": ["kornia"],
+        "sizes": {"torch": 10.0, "peer": 1.0},
+    }
