@@ -82,6 +82,7 @@ bench-full: bench  ## all other benchmarks as well: hours
 	$(PY) benchmarks/attention.py $(BENCH_ARGS)
 	$(PY) benchmarks/scaling.py $(BENCH_ARGS)
 	$(PY) benchmarks/scaling.py --network imagen-pytorch --out build/bench/scaling-imagen-pytorch.json $(BENCH_ARGS)
+	$(PY) benchmarks/sampling.py $(BENCH_ARGS)
 	$(PY) benchmarks/cascade.py --out build/bench/cascade-whole.json $(BENCH_ARGS)
 	$(PY) benchmarks/tiles.py $(BENCH_ARGS)
 	$(PY) benchmarks/memory.py $(BENCH_ARGS)

@@ -152,12 +152,39 @@ def diffusers(size: str, shape: Shape, device: str) -> tuple[torch.nn.Module, Ca
     return network, lambda: network(video, times, encoder_hidden_states=text).sample
 
 
+def make_a_video(size: str, shape: Shape, device: str) -> tuple[torch.nn.Module, Call]:
+    """SpaceTimeUnet of make-a-video-pytorch, of which there is a size M alone; it hears no text."""
+    if size != "M":
+        raise SystemExit("make-a-video-pytorch is compared in size M only")
+    bare_package("make_a_video_pytorch")
+    from make_a_video_pytorch.make_a_video import (  # pyright: ignore[reportMissingImports]
+        SpaceTimeUnet,
+    )
+
+    with torch.device(device):
+        network = SpaceTimeUnet(
+            dim=64,
+            channels=3,
+            dim_mult=(1, 2, 4),
+            resnet_block_depths=(1, 1, 1),
+            temporal_compression=(False, False, False),
+            self_attns=(False, False, True),
+            condition_on_timestep=True,
+            attn_pos_bias=False,
+            flash_attn=True,
+        )
+        video = torch.randn(1, 3, *shape)
+        times = torch.full((1,), 0.5)
+    return network, lambda: network(video, timestep=times)
+
+
 CONTENDERS: dict[str, tuple[Build, tuple[str, ...]]] = {
     "imagen-video": (ours(2), ("imagen-video",)),
     "imagen-video, patch 1": (ours(1), ("imagen-video",)),
     "imagen-pytorch": (imagen_pytorch, ("imagen-pytorch", "transformers")),
     "video-diffusion-pytorch": (video_diffusion, ("video-diffusion-pytorch",)),
     "diffusers": (diffusers, ("diffusers",)),
+    "make-a-video-pytorch": (make_a_video, ("make-a-video-pytorch",)),
 }
 
 

@@ -22,7 +22,11 @@ REQUIREMENTS = (
     "transformers>=5,<6",
 )
 # Alone: what they ask for (torchvision, kornia, accelerate, ...) is not needed by their U-Nets.
-ALONE = ("imagen-pytorch==2.1.0", "video-diffusion-pytorch==0.7.0")
+ALONE = (
+    "imagen-pytorch==2.1.0",
+    "make-a-video-pytorch==0.4.0",
+    "video-diffusion-pytorch==0.7.0",
+)
 
 
 def peers_python(folder: Path, pip_args: list[str]) -> Path:

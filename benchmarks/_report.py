@@ -60,11 +60,11 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
 class _Parser(argparse.ArgumentParser):
     """Keeps the numbers of a quick run away from those that table.py reads."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        found, rest = super().parse_known_args(args, namespace)
+    def parse_args(self, *args: Any, **more: Any) -> Any:
+        found = super().parse_args(*args, **more)
         if found.quick and found.out == self.get_default("out"):
             found.out = BENCH / "quick" / found.out.name
-        return found, rest
+        return found
 
 
 def busy_cores(seconds: float) -> float | None:

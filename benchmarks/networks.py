@@ -1,4 +1,4 @@
-"""U-Nets of about 5M, 15M and 50M parameters, ours beside three peers: seconds, GFLOP/s, memory.
+"""U-Nets of about 5M, 15M and 50M parameters, ours beside four peers: seconds, GFLOP/s, memory.
 
     python benchmarks/networks.py [--sizes S M L] [--shape 16x24x40] [--runs 5] [--threads 2]
 
@@ -23,21 +23,26 @@ from _peers import FOLDER, peers_python
 from _report import ROOT, headline, machine, parser, table, write
 
 WORKER = Path(__file__).with_name("_network_worker.py")
-PEERS = ("imagen-pytorch", "diffusers", "video-diffusion-pytorch")
+PEERS = ("imagen-pytorch", "diffusers", "video-diffusion-pytorch", "make-a-video-pytorch")
+ONLY_M = "make-a-video-pytorch"
+"""The peer of which there is one size."""
 MODES = ("forward", "train")
 
 
 class Contender:
     """A worker process that runs one call whenever it is asked to."""
 
-    def __init__(self, name: str, python: Path, threads: int, case: tuple[str, ...]) -> None:
+    def __init__(
+        self, name: str, python: Path, threads: int, case: tuple[str, ...], worker: Path = WORKER
+    ) -> None:
         """Start it and wait until it has warmed up.
 
         Args:
             name: which contender.
             python: interpreter of the environment that has it.
             threads: of torch.
-            case: mode, size and shape.
+            case: mode, size and shape, or what else its worker takes.
+            worker: script of the process.
         """
         self.name = name
         mode, size, shape = case
@@ -49,7 +54,7 @@ class Contender:
             "PYTHONPATH": str(ROOT / "src"),
         }
         self._process = subprocess.Popen(
-            [str(python), str(WORKER), name, mode, str(threads), size, shape],
+            [str(python), str(worker), name, mode, str(threads), size, shape],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,13 +94,17 @@ class Contender:
 
 
 def compare(
-    case: tuple[str, ...], pythons: dict[str, Path], runs: int, threads: int
+    case: tuple[str, ...],
+    pythons: dict[str, Path],
+    runs: int,
+    threads: int,
+    worker: Path = WORKER,
 ) -> dict[str, Any]:
     """Time all contenders in turn."""
     contenders: list[Contender] = []
     with contextlib.ExitStack() as stack:
         for name, python in pythons.items():
-            contenders.append(Contender(name, python, threads, case))
+            contenders.append(Contender(name, python, threads, case, worker))
             stack.callback(contenders[-1].stop)
         for _ in range(runs):
             for contender in contenders:
@@ -163,8 +172,9 @@ def main() -> None:
         pythons |= dict.fromkeys(PEERS, peers_python(args.peers, args.pip_arg))
     results, lines = {}, []
     for size in args.sizes:
+        taking_part = {n: python for n, python in pythons.items() if n != ONLY_M or size == "M"}
         results[size] = {
-            mode: compare((mode, size, args.shape), pythons, args.runs, args.threads)
+            mode: compare((mode, size, args.shape), taking_part, args.runs, args.threads)
             for mode in MODES
         }
         lines += rows(size, results[size])

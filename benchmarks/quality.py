@@ -27,7 +27,12 @@ from imagen_video.cli.generation import choose_precision
 from imagen_video.corpus.scenes import Scene, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.lite0 import Lite0
-from imagen_video.evaluation.material.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.material.real_renders import (
+    candidates,
+    corpus_digest,
+    probe_scenes,
+    real_clip,
+)
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
 from imagen_video.evaluation.measures.motion import classify_motion
 from imagen_video.evaluation.measures.retrieval import SubjectProbe, share
@@ -104,9 +109,8 @@ def fitted_probe(
     args: Any,
 ) -> SubjectProbe:
     """Fit the probe on real renders of the judged size, or load the features of an earlier run."""
-    key = hashlib.sha256(
-        repr((tuple(names), tuple(times), size, args.renders)).encode()
-    ).hexdigest()
+    about = (corpus_digest(store.folder), tuple(names), tuple(times), size, args.renders)
+    key = hashlib.sha256(repr(about).encode()).hexdigest()
     path = args.work / f"probe-{size[0]}x{size[1]}-{key[:12]}.safetensors"
     scenes = probe_scenes(store, names, args.renders)
     labels = [name for name in names for _ in scenes[name]]

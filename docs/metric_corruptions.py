@@ -21,18 +21,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.files import kept
 from imagen_video.evaluation.features.lite0 import Lite0
 from imagen_video.evaluation.material.clips import Clip
 from imagen_video.evaluation.material.corruptions import CORRUPTIONS, STRENGTHS
 from imagen_video.evaluation.material.prompt_sets import PromptSet
-from imagen_video.evaluation.material.real_renders import real_clip
+from imagen_video.evaluation.material.real_renders import corpus_digest, real_clip
 from imagen_video.evaluation.measures.content import Features, Probes
 from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge
 from imagen_video.evaluation.measures.words import WordReader
-from imagen_video.evaluation.scoring.judge import Judge
+from imagen_video.evaluation.scoring.judge import Judge, record_key
 from imagen_video.evaluation.scoring.metrics import METRICS, Better
 from imagen_video.evaluation.scoring.results import Records, rows_of
 
@@ -92,35 +93,51 @@ def judge_for(kind: str, store: SpriteStore, features: Any, args: Any) -> tuple[
     )
 
 
-def reference(kind: str, store: SpriteStore, features: Any, work: Path) -> list[dict[str, Tensor]]:
+def reference(kind: str, store: SpriteStore, judge: Judge, work: Path) -> list[dict[str, Tensor]]:
     """Return features of other real clips."""
     prompts = PromptSet.load("held-out")
     scenes = prompts.reference_scenes(store, prompts.first(1, (kind,)), REFERENCE)
+
+    def record(scene: Scene) -> dict[str, Tensor]:
+        clip = Clip(frames=real_clip(scene, store, TIMES, *SIZE), times=TIMES)
+        return judge.record(clip, scene, features_only=True)
+
     return [
-        kept(
-            work / f"reference-{kind}-{number}.safetensors",
-            lambda scene=scene: {"feature/lite0": features(real_clip(scene, store, TIMES, *SIZE))},
-        )
-        for number, scene in enumerate(scenes)
+        kept(record_path(work, store, judge, scene, "reference"), lambda scene=scene: record(scene))
+        for scene in scenes
     ]
+
+
+def record_path(work: Path, store: SpriteStore, judge: Judge, scene: Scene, name: str) -> Path:
+    """Return where a record lies: by all that it depends on, the corpus and `--names` too.
+
+    Args:
+        work: folder of records.
+        store: the corpus.
+        judge: who judges.
+        scene: what is shown.
+        name: what was done to it.
+    """
+    about = [corpus_digest(store.folder), name, list(TIMES), list(SIZE)]
+    return work / f"{name}-{record_key(judge, scene, about)}.safetensors"
 
 
 def measured(kind: str, store: SpriteStore, features: Any, args: Any) -> dict[str, Series]:
     """Return fault -> column -> series, of one kind of scene."""
     judge, scenes = judge_for(kind, store, features, args)
     real = [Clip(frames=real_clip(s, store, TIMES, *SIZE), times=TIMES) for s in scenes]
-    known = reference(kind, store, features, args.work) if judge.features is not None else []
+    known = reference(kind, store, judge, args.work) if judge.features is not None else []
 
     def records(name: str, change: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Tensor]]:
         print(f"{kind}: {name}", file=sys.stderr, flush=True)
         return [
             kept(
-                args.work / f"{kind}-{name}-{number}.safetensors",
+                record_path(args.work, store, judge, scene, name),
                 lambda clip=clip, scene=scene: judge.record(
                     Clip(frames=change(clip.frames), times=TIMES), scene
                 ),
             )
-            for number, (clip, scene) in enumerate(zip(real, scenes, strict=True))
+            for clip, scene in zip(real, scenes, strict=True)
         ]
 
     clean = records("clean", lambda frames: frames)

@@ -3,7 +3,8 @@
 An experiment is a list of arms and a function that trains or samples one arm with one seed and
 returns rows of measures. The frame goes through seeds first and arms second (A B C, A B C, ...),
 so that a run that is stopped early still compares all arms on equal terms. What is finished lies
-under OUT/NAME/results and is not done again; training in between goes on from its checkpoint.
+under OUT/NAME/results and is not done again; training in between goes on from its checkpoint. With
+another corpus, or other weights of a bundle that an experiment samples, everything is done anew.
 """
 
 from __future__ import annotations
@@ -21,10 +22,16 @@ from typing import Any
 
 from _page import Plot, publish
 
+from imagen_video.cascade.bundle import Bundle
+from imagen_video.cascade.resolve_bundle import find_bundle
 from imagen_video.errors import InputError
+from imagen_video.evaluation.material.real_renders import corpus_digest
 from imagen_video.media.atomic import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
+
+DIGITS = 12
+"""Of a digest, in settings and on pages."""
 
 Value = str | float | int | None
 Row = dict[str, Value]
@@ -90,6 +97,8 @@ class Experiment:
     """Measures over a key."""
     sheets: tuple[str, ...] = ()
     """Contact sheets that the page shows, without `.png`; `{updates}` is the number of updates."""
+    bundle: str | None = None
+    """Trained cascade that is sampled; None where every network is trained here."""
 
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
@@ -97,7 +106,7 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     options = _parser(experiment).parse_args(argv)
     session = session_of(experiment, options)
     folder = session.out / experiment.name
-    settings = {"updates": session.updates, "clips": session.clips, "quick": session.quick}
+    settings = settings_of(experiment, session)
     unfinished = False
     try:
         if not options.table:
@@ -109,6 +118,8 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     records = finished(folder, settings)
+    if options.table and not records:
+        records = earlier(folder, settings)
     lines = summary(experiment, records)
     shown = (experiment.name, experiment.title, experiment.plots, lines, about(records))
     page = publish(*shown)
@@ -135,6 +146,30 @@ def session_of(experiment: Experiment, options: argparse.Namespace) -> Session:
         quick=quick,
         deadline=time.monotonic() + 60 * options.minutes,
     )
+
+
+def settings_of(experiment: Experiment, session: Session) -> dict[str, Any]:
+    """Return everything that results depend on, besides the code.
+
+    Digests are null where there is no corpus or bundle: what needs it says so when it runs.
+    """
+    settings: dict[str, Any] = {
+        "updates": session.updates,
+        "clips": session.clips,
+        "quick": session.quick,
+        "corpus": _digest(lambda: corpus_digest(session.corpus)),
+    }
+    if experiment.bundle is not None:
+        name = experiment.bundle
+        settings["bundle"] = _digest(lambda: Bundle.open(find_bundle(name)).digest)
+    return settings
+
+
+def _digest(find: Callable[[], str]) -> str | None:
+    try:
+        return find()[:DIGITS]
+    except InputError:
+        return None
 
 
 def run_missing(
@@ -171,6 +206,22 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Read the results that were made with these settings, in the order of their files."""
     found = (_read(file, settings) for file in sorted((folder / "results").glob("*.json")))
     return [record for record in found if record is not None]
+
+
+def earlier(folder: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the latest results that differ from these settings in digests alone, or have none.
+
+    So `--table` shows what a page was made from after the corpus or the weights have changed.
+    """
+    files = sorted((folder / "results").glob("*.json"), key=lambda file: file.stat().st_mtime)
+    asked = _without_digests(settings)
+    known = [record for file in files if (record := _record(file)) is not None]
+    known = [record for record in known if _without_digests(record["settings"]) == asked]
+    return finished(folder, known[-1]["settings"]) if known else []
+
+
+def _without_digests(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in ("corpus", "bundle")}
 
 
 def summary(experiment: Experiment, records: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -215,10 +266,16 @@ def about(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _read(file: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    record = _record(file)
+    return record if record is not None and record["settings"] == dict(settings) else None
+
+
+def _record(file: Path) -> dict[str, Any] | None:
+    """Return what a file of results holds; None if it is missing or damaged."""
     try:
         record = json.loads(file.read_text(encoding="utf-8"))
-        return record if record["settings"] == dict(settings) else None
-    except (OSError, ValueError, KeyError):
+        return record if isinstance(record["settings"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -6,6 +6,7 @@ the same scenes, so an error of 0 or a ratio of 1 is right.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
@@ -56,9 +57,12 @@ def flicker(made: Tensor, real: Tensor) -> float:
 
 
 def border_flicker(video: Tensor) -> float:
-    """Mean flicker of the clips' borders by `evaluation.measures.temporal`, in levels of 0..255."""
-    clips = to_uint8(video)
-    return sum(temporal.flicker(clip) for clip in clips) / len(clips)
+    """Mean flicker of the clips' borders by `evaluation.measures.temporal`, in levels of 0..255.
+
+    NaN for clips of fewer than three frames.
+    """
+    seen = [temporal.flicker(clip) for clip in to_uint8(video)]
+    return sum(math.nan if one is None else one for one in seen) / len(seen)
 
 
 def sharpness(made: Tensor, real: Tensor) -> float:

@@ -2,6 +2,10 @@
 
 A training is a folder named after everything that decides its outcome, so that two experiments
 that ask for the same training share it, and a stopped one goes on.
+
+    TRAINING/checkpoints/            of the trainer, which deletes old ones
+            /milestones/STEP...      averaged weights at every number of updates that was asked for
+            /again/                  the same training from its start, for a milestone it has passed
 """
 
 from __future__ import annotations
@@ -9,12 +13,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
-from _frame import OutOfTimeError, Session
+from _frame import DIGITS, OutOfTimeError, Session
 from _small import STRIDE
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -27,7 +33,8 @@ from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.data.batches.batch import BatchSource
 from imagen_video.data.batches.scene_clips import SceneBatches
 from imagen_video.diffusion.loss import LossKind
-from imagen_video.evaluation.material.real_renders import real_video
+from imagen_video.evaluation.material.real_renders import corpus_digest, real_video
+from imagen_video.media.atomic import replacing
 from imagen_video.media.frames import to_uint8
 from imagen_video.media.pictures import write_png
 from imagen_video.media.sheets import contact_sheet
@@ -37,6 +44,7 @@ from imagen_video.presets.emoji import TEXT_ENCODER
 from imagen_video.text.base import TextEncoder
 from imagen_video.text.cache import CachedEncoder
 from imagen_video.text.registry import build_text_encoder
+from imagen_video.training.checkpoint import newest_checkpoint
 from imagen_video.training.config import TrainConfig
 from imagen_video.training.loop import train
 from imagen_video.training.objective import StageObjective
@@ -160,11 +168,32 @@ class Laboratory:
         Raises:
             OutOfTimeError: if the budget ends before; the next call goes on.
         """
-        run_dir = self.session.out / "trainings" / training.key
-        weights = run_dir / "checkpoints" / f"step-{updates:08d}" / "ema.safetensors"
+        corpus = corpus_digest(self.session.corpus)[:DIGITS]
+        run_dir = self.session.out / "trainings" / f"{training.key}-{corpus}"
+        milestone = run_dir / "milestones" / f"step-{updates:08d}.safetensors"
         torch.manual_seed(training.seed)
         network = training.build(training.stage.unet)
-        if not weights.exists():
+        if not milestone.exists():
+            weights = self._checkpoint(training, network, updates, run_dir)
+            with replacing(milestone) as path:
+                shutil.copyfile(weights, path)
+        network.load_state_dict(load_file(milestone))
+        return network.eval()
+
+    def _checkpoint(
+        self, training: Training, network: nn.Module, updates: int, run_dir: Path
+    ) -> Path:
+        """Train until a checkpoint at a number of updates; return the averaged weights in it.
+
+        Raises:
+            OutOfTimeError: if the budget ends before.
+        """
+        folder = run_dir / "checkpoints" / f"step-{updates:08d}"
+        # a training that is past a milestone never comes by it again: another one has to
+        while not folder.exists() and _past(run_dir, updates):
+            run_dir = run_dir / "again"
+            folder = run_dir / "checkpoints" / folder.name
+        if not folder.exists():
             config = dataclasses.replace(
                 training.config,
                 steps=updates,
@@ -179,10 +208,9 @@ class Laboratory:
                 run_dir,
                 meta={"stage": dataclasses.asdict(training.stage)},
             )
-        if not weights.exists():
+        if not folder.exists():
             raise OutOfTimeError
-        network.load_state_dict(load_file(weights))
-        return network.eval()
+        return folder / "ema.safetensors"
 
     def validation_loss(
         self, training: Training, network: nn.Module, clips: int, loss: LossKind = "v"
@@ -238,3 +266,9 @@ class Laboratory:
         """Shrink real clips to a stage's input."""
         assert training.source is not None
         return low_res_of(real, training.source, training.stage.output)
+
+
+def _past(run_dir: Path, updates: int) -> bool:
+    """Whether a training has more updates behind it than these."""
+    newest = newest_checkpoint(run_dir)
+    return newest is not None and newest.step > updates

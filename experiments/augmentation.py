@@ -26,6 +26,8 @@ from imagen_video.diffusion.parameterization import diffuse, x_from_v
 from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
 
+BUNDLE = "emoji"
+"""Whose base makes the input."""
 MAX_T = {"trained with": 0.5, "trained without": 1e-3}
 LEVELS = (20.0, 6.0, 3.0, 1.0)
 """Log SNR of the noise at sampling; 20 is none."""
@@ -35,7 +37,7 @@ STEPS = 8
 
 
 @torch.no_grad()
-def made_by_base(lab: Laboratory, scenes: Sequence[Scene], bundle: str = "emoji") -> Tensor:
+def made_by_base(lab: Laboratory, scenes: Sequence[Scene], bundle: str = BUNDLE) -> Tensor:
     """Return what a base makes of noised real clips, `(b, f, 3, h, w)` at its own size."""
     pipeline = ImagenVideoPipeline.from_pretrained(bundle)
     stage, network = pipeline.spec.stages[0], pipeline.network("base").float()
@@ -88,6 +90,7 @@ EXPERIMENT = Experiment(
     run=run,
     keys=("input", "log SNR"),
     updates=300,
+    bundle=BUNDLE,
     plots=(
         Plot(x="log SNR", y="frame distance", where=("input", "real")),
         Plot(x="log SNR", y="frame distance", where=("input", "made")),

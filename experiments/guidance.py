@@ -97,6 +97,7 @@ EXPERIMENT = Experiment(
     run=run,
     keys=("weight",),
     clips=8,
+    bundle=BUNDLE,
     plots=(
         Plot(x="weight", y="frame distance"),
         Plot(x="weight", y="ground right"),

@@ -2,8 +2,9 @@
 
     python experiments/joint_training.py [--updates 600] [--seeds 3] [--minutes 20]
 
-All arms take as many updates on clips. The arms with images take as many updates on images in
-between, of 4 or 8 images for every clip of a batch; they see more data and cost more time, as in
+The arms with images take twice as many updates, and each draws at random whether it sees images or
+clips: on average all arms take as many updates on clips, and the arms with images as many on images
+in between, of 4 or 8 images for every clip of a batch. They see more data and cost more time, as in
 Video Diffusion Models (Ho et al. 2022), where the comparison comes from.
 """
 

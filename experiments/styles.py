@@ -5,7 +5,10 @@
 Half of the updates are on images of every style, half on clips. In the arm `stills` no clip shows
 another style than the 3D animation, so that flat drawings, cartoons and renders are known from
 stills alone; in `clips` they move in training too. Both are asked for the three styles in motion.
-A linear probe on Lite0 features of real renders says which style a clip shows.
+Each clip is held against real renders of its own subject in all the styles that the corpus has it
+in: the nearest by Lite0 features is the style that it shows (`evaluation.measures.styles`). Scenes
+of subjects in one style only are passed over, as there is nothing to tell apart. The same judge's
+score on real renders stands beside.
 """
 
 from __future__ import annotations
@@ -14,19 +17,22 @@ import dataclasses
 from collections.abc import Sequence
 
 import _measures as measures
-import torch
 from _frame import Experiment, Row, Session, main
 from _small import HIGH, STRIDE, base
 from _training import CONFIG, Laboratory, Training
+from torch import Tensor
 
 from imagen_video.corpus.scenes import Scene, SceneSource
 from imagen_video.data.batches.scene_clips import SceneBatches
-from imagen_video.evaluation.measures.retrieval import SubjectProbe, share
+from imagen_video.errors import DataError
+from imagen_video.evaluation.material.clips import Clip
+from imagen_video.evaluation.measures.styles import StyleJudge, styles_of
+from imagen_video.media.frames import to_uint8
 
 STILLS = ("flat", "cartoon", "render")
 MOVING = "animation"
-PROBED = 40
-"""Real renders of each style that the probe is fitted on."""
+SEED = 8
+"""Of the scenes that are asked for."""
 MAX_TRIES = 10_000
 
 
@@ -67,53 +73,63 @@ def training_of(arm: str, seed: int, lab: Laboratory) -> Training:
     return dataclasses.replace(training, batches=batches)
 
 
-def styled_scenes(lab: Laboratory, count: int, seed: int, split: str = "held_out") -> list[Scene]:
-    """Return `count` moving scenes of each style of stills and of the animation."""
+def styled_scenes(lab: Laboratory, count: int) -> list[Scene]:
+    """Return `count` moving held-out scenes of each style, all of which can be judged.
+
+    Raises:
+        DataError: if the corpus has too few of a style.
+    """
     source = SceneSource(
-        lab.store,
-        seed=seed,
-        split="train" if split == "train" else "held_out",
-        kinds={"subject": 1.0},
-        complete_captions=True,
+        lab.store, seed=SEED, split="held_out", kinds={"subject": 1.0}, complete_captions=True
     )
     found: dict[str, list[Scene]] = {style: [] for style in (*STILLS, MOVING)}
     for index in range(MAX_TRIES):
         scene = source.scene(index)
-        mine = found.get(scene.style)
-        if mine is not None and len(mine) < count and scene.motion != "still":
+        mine = found[scene.style]
+        told_apart = len(styles_of(lab.store, scene)) > 1
+        if len(mine) < count and scene.motion != "still" and told_apart:
             mine.append(scene)
         if all(len(scenes) == count for scenes in found.values()):
-            break
-    return [scene for scenes in found.values() for scene in scenes]
+            return [scene for scenes in found.values() for scene in scenes]
+    few = {style: len(scenes) for style, scenes in found.items()}
+    raise DataError(
+        "scenes of every style", str(few), f"{count} of each", "judge fewer clips, or rebuild"
+    )
 
 
-def clip_features(video: torch.Tensor) -> torch.Tensor:
-    """Mean Lite0 features of every clip, `(b, 1280)`."""
-    return measures.frame_features(video).unflatten(0, (len(video), -1)).mean(1)
+def styles_right(judge: StyleJudge, video: Tensor, scenes: Sequence[Scene]) -> float:
+    """Return the share of clips `(b, f, 3, h, w)` in the style that their scene asks for."""
+    right: list[float] = []
+    for frames, scene in zip(to_uint8(video), scenes, strict=True):
+        clip = Clip(frames=frames, times=tuple(float(STRIDE * i) for i in range(len(frames))))
+        seen = measures.lite0().frames(frames[list(clip.judged)])
+        right.append(judge.scores(clip, seen, scene)["style"])
+    return sum(right) / len(right)
 
 
 def run(arm: str, seed: int, session: Session) -> Sequence[Row]:
     """Ask for every style in motion."""
     lab = Laboratory(session)
     training = training_of(arm, seed, lab)
-    shown = styled_scenes(lab, PROBED, 7, "train")
-    probe = SubjectProbe.fit(clip_features(lab.real(shown, HIGH)), [s.style for s in shown])
+    scenes = styled_scenes(lab, max(1, session.clips // 4))
     network = lab.trained(training, session.updates)
-    rows: list[Row] = []
-    scenes = styled_scenes(lab, max(1, session.clips // 4), 8)
+    judge = StyleJudge(measures.lite0().frames, lab.store)
     real = lab.real(scenes, HIGH)
     made = lab.sample(training, network, scenes)
     lab.show(f"styles-{arm}-seed{seed}", scenes, made)
+    rows: list[Row] = []
     for style in (*STILLS, MOVING):
-        of_style = [index for index, scene in enumerate(scenes) if scene.style == style]
-        seen = [ranked[0] for ranked in probe.ranked(clip_features(made[of_style]))]
-        ceiling = [ranked[0] for ranked in probe.ranked(clip_features(real[of_style]))]
+        index = [i for i, scene in enumerate(scenes) if scene.style == style]
+        asked = [scenes[i] for i in index]
+        chances = [1 / len(styles_of(lab.store, scene)) for scene in asked]
         rows.append(
             {
                 "style": style,
-                "style right": share(name == style for name in seen),
-                "of real renders": share(name == style for name in ceiling),
-                "frame change / real": measures.change(made[of_style], real[of_style]),
+                "clips": len(asked),
+                "style right": styles_right(judge, made[index], asked),
+                "of real renders": styles_right(judge, real[index], asked),
+                "by chance": sum(chances) / len(chances),
+                "frame change / real": measures.change(made[index], real[index]),
             }
         )
     return rows

@@ -42,7 +42,7 @@ def encoder() -> Any:
 @pytest.fixture
 def one_encoder(encoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Load the text encoder once for all tests."""
-    monkeypatch.setattr(registry, "build_text_encoder", lambda identity: encoder)
+    monkeypatch.setattr(registry, "build_text_encoder", lambda identity, **_: encoder)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def whole(bundle: Path, encoder: Any, tmp_path_factory: pytest.TempPathFactory) 
     """All seven stages once."""
     out = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build_text_encoder", lambda identity: encoder)
+        patch.setattr(registry, "build_text_encoder", lambda identity, **_: encoder)
         words = ("--out", out, "--seed", "7", "--bundle", bundle, "--keep-stages", "--json")
         return command("generate", PROMPT, *words)
 

@@ -41,7 +41,7 @@ def student(
     """Base and SR distilled by two commands into one bundle."""
     run_dir = tmp_path_factory.mktemp("distilled") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build_text_encoder", lambda identity: encoder)
+        patch.setattr(registry, "build_text_encoder", lambda identity, **_: encoder)
         shared = ("--bundle", bundle, "--run-dir", run_dir, "--corpus", corpus, *QUICK)
         assert distilled("--stage", "base", "--to", "2", *shared) == 0
         assert distilled("--stage", "all", "--to", "2,ssr1=1,ssr2=1,tsr2=1", *shared) == 0

@@ -87,8 +87,7 @@ def write_report(options: ReportOptions, command: str) -> None:
 
     bundles = [Bundle.open(find_bundle(name)) for name in (options.teacher, options.bundle)]
     cells = cells_of(bundles[0], bundles[1], options.settings)
-    for stage in (options.config.until, options.config.long_until):
-        bundles[0].spec.index(stage)
+    options.config.check(bundles[0].spec)
     teacher, student = (_pipeline(bundle, options.precision) for bundle in bundles)
     reporter = Reporter(
         pipelines={"teacher": teacher, "student": student},

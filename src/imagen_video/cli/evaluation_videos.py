@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,18 @@ def of_file(path: Path) -> MadeClip:
         frames = fps = None  # the file knows
     return MadeClip(
         name=path.name,
-        digest=f"{file_sha256(path)} {frames} {fps}",
+        digest=f"{file_sha256(path)} {frames} {fps} {_size(about)}",
         lossy=path.suffix.lower() not in LOSSLESS,
-        load=lambda: read_clip(path, frames=frames, fps=fps),
+        load=lambda: read_clip(path, frames=frames, fps=fps, size=_size(about)),
     )
+
+
+def _size(about: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the height and width that a JSON file says, if it does."""
+    height, width = about.get("height"), about.get("width")
+    if type(height) is int and type(width) is int and height > 0 and width > 0:
+        return height, width
+    return None
 
 
 def found_videos(folder: Path, prompts: Sequence[str]) -> tuple[list[MadeClip], dict[str, Any]]:

@@ -38,7 +38,7 @@ class DistillConfig:
     warmup_fraction: float = 0.05
     """Share of a round over which the learning rate rises, as Adam starts anew in each."""
     gradient_clip: float = 1.0
-    """Largest gradient norm (Salimans & Ho)."""
+    """Largest gradient norm (Salimans & Ho: 1); inf = off."""
     ema_decay: float = 0.999
     """Decay of the averaged weights: min(this, (1 + n) / (10 + n)) at update n."""
     loss: DistillLoss = "snr_trunc"

@@ -28,7 +28,12 @@ from imagen_video.evaluation.features.frechet import (
     frechet_distance,
 )
 from imagen_video.evaluation.features.lite0 import clip_vector
-from imagen_video.evaluation.material.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.material.real_renders import (
+    candidates,
+    corpus_digest,
+    probe_scenes,
+    real_clip,
+)
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
 from imagen_video.evaluation.measures.motion import classify_motion
 from imagen_video.evaluation.measures.retrieval import SubjectProbe
@@ -91,7 +96,8 @@ class Judge:
         known = candidates(store, scenes, probe.names)
         chosen = probe_scenes(store, known, probe.renders)
         few = [times[i] for i in _spread(len(times))]
-        key = repr((known, few, (height, width), probe.renders)).encode()
+        corpus = corpus_digest(store.folder)
+        key = repr((corpus, known, few, (height, width), probe.renders)).encode()
         path = probe.work / "probe" / f"{hashlib.sha256(key).hexdigest()[:24]}.safetensors"
         seen = kept(
             path,

@@ -4,6 +4,11 @@
     stage two   v_tgt = two DDIM steps of the teacher, t on the student's grid (see `targets`)
     loss        weighted ||v_student(z, c, w) - v_tgt||^2
 
+z = alpha x + sigma eps is what a sampler visits, in distribution, where it begins with full noise.
+A stage that is sampled at a temperature T below 1 begins with T eps and never has x in its z but as
+the network has guessed it, while alpha x + sigma T eps would show the truth at every t below 1.
+Deviation: there z is the teacher's, sampling by DDIM from T eps at t = 1 down to t.
+
 Conditions are drawn by the stage's own training objective, with the prompt always there, and are
 one and the same for teacher and student: text, low-resolution video and its noise, given frames.
 Source: Imagen Video (2210.02303), distillation; Meng et al. (2210.03142); Salimans & Ho
@@ -18,9 +23,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from imagen_video.cascade.stage import make_threshold
 from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.loss import stratified_times
-from imagen_video.diffusion.parameterization import diffuse, v_target
+from imagen_video.diffusion.parameterization import diffuse, v_from_x, v_target, x_from_v
 from imagen_video.distillation.rounds import Round
 from imagen_video.distillation.targets import (
     StepTimes,
@@ -34,6 +40,9 @@ from imagen_video.distillation.teacher import Teacher
 from imagen_video.models.conditions import Conditions
 from imagen_video.training.draws import Draws
 from imagen_video.training.objective import StageObjective
+
+GUIDED_PATH_STEPS = 16
+"""Most teacher steps to a z of the guided round below temperature 1: its times have no grid."""
 
 
 class Target(NamedTuple):
@@ -98,14 +107,56 @@ class DistillationObjective:
         """Return the noise level, z and the teacher's v."""
         if self.round.steps is None:
             logsnr = _level(uniform, x, conditions)
-            z = diffuse(x, eps, logsnr)
+            z = self._z(uniform, x, eps, conditions, weight)
             return logsnr, z, self.teacher(z, logsnr, conditions, weight)
         times = step_times(
             self.round.stride, grid_index(uniform, self.round.steps), self.round.steps
         )
         logsnr = _level(times.start, x, conditions)
-        z = diffuse(x, eps, logsnr)
+        z = self._z(times.start, x, eps, conditions, weight)
         return logsnr, z, self._two_steps(z, times, x, eps, conditions, weight)
+
+    def _z(
+        self, times: Tensor, x: Tensor, eps: Tensor, conditions: Conditions, weight: Tensor | None
+    ) -> Tensor:
+        """Return z at float64 times `(b,)` as sampling visits it; `eps` is scaled already."""
+        sampling = self.stage.stage.sampling
+        if sampling.temperature == 1:
+            return diffuse(x, eps, _level(times, x, conditions))
+        steps = self.round.teacher_steps or min(sampling.steps, GUIDED_PATH_STEPS)
+        z = eps.clone()
+        for step in range(steps):
+            start = (steps - step) / steps
+            rows = (times < start).nonzero().flatten()  # those that have not arrived
+            if not len(rows):
+                break
+            end = times[rows].clamp(min=(steps - step - 1) / steps)
+            ours = rows.to(z.device)
+            z[ours] = self._sampled(
+                z[ours],
+                torch.full_like(end, start),
+                end,
+                x[ours],
+                conditions.map(lambda tensor, ours=ours: tensor[ours]),
+                None if weight is None else weight[ours],
+            )
+        return z
+
+    def _sampled(
+        self,
+        z: Tensor,
+        start: Tensor,
+        end: Tensor,
+        x: Tensor,
+        conditions: Conditions,
+        weight: Tensor | None,
+    ) -> Tensor:
+        """Take one step of sampling with the teacher: thresholded, given frames put in place."""
+        logsnr = _level(start, z, conditions)
+        x_hat = x_from_v(z, self.teacher(z, logsnr, conditions, weight), logsnr)
+        x_hat = make_threshold(self.stage.stage.sampling).apply(_keep_given(x, x_hat, conditions))
+        x_hat = _keep_given(x, x_hat, conditions)
+        return ddim_step(z, v_from_x(z, x_hat, logsnr), start, end)
 
     def _two_steps(
         self,
@@ -120,16 +171,19 @@ class DistillationObjective:
 
         def answer(z: Tensor, logsnr: Tensor) -> Tensor:
             v = self.teacher(z, logsnr, conditions, weight)
-            if conditions.given_mask is None:
-                return v
-            # as in sampling: a given frame stays the given frame, whatever the network says of it
-            known = conditions.given_mask[:, :, None, None, None]
-            return torch.where(known, v_target(x, eps, logsnr), v)
+            return _keep_given(v_target(x, eps, logsnr), v, conditions)
 
         v1 = answer(z, _level(times.start, z, conditions))
         between = ddim_step(z, v1, times.start, times.middle)
         v2 = answer(between, _level(times.middle, z, conditions))
         return two_steps_in_one(z, v1, v2, times)
+
+
+def _keep_given(given: Tensor, said: Tensor, conditions: Conditions) -> Tensor:
+    """Keep given frames what they are, whatever the network says of them; as in sampling."""
+    if conditions.given_mask is None:
+        return said
+    return torch.where(conditions.given_mask[:, :, None, None, None], given, said)
 
 
 def _level(times: Tensor, video: Tensor, conditions: Conditions) -> Tensor:

@@ -105,9 +105,10 @@ class Reporter:
         """Measure everything that is not measured yet; return the numbers, and the clips.
 
         Raises:
-            InputError: for an unknown stage.
+            InputError: for an unknown stage, or few clips that end before the many.
         """
         config = self.config
+        config.check(self.spec)
         depths = [self.depth(config.until, config.clips)]
         if config.long_clips:
             depths.append(self.depth(config.long_until, config.long_clips))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from imagen_video.errors import InputError
+
+if TYPE_CHECKING:
+    from imagen_video.cascade.spec import CascadeSpec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class ReportConfig:
     clips: int = 64
     """Clips of every cell through that stage, at least 2."""
     long_until: str = "tsr3"
-    """Last stage of the few clips; the paper's table ends there as well."""
+    """Last stage of the few clips, not before `until`; the paper's table ends there as well."""
     long_clips: int = 8
     """Clips of every cell through that stage, the first of the many; 0 = none."""
     runs: int = 4
@@ -66,4 +69,22 @@ class ReportConfig:
                 f"{self.clips} over {self.runs} runs, {self.long_clips}",
                 "a multiple of the runs, and 0 or at least 2",
                 "correct them",
+            )
+
+    def check(self, spec: CascadeSpec) -> None:
+        """Refuse stages that are not there, or in the wrong order.
+
+        The clip through every stage is what the few clips take, and one call of each stage after
+        them: a stage between the two depths would be in neither.
+
+        Raises:
+            InputError: naming both.
+        """
+        until, long_until = spec.index(self.until), spec.index(self.long_until)
+        if self.long_clips and long_until < until:
+            raise InputError(
+                "ReportConfig.long_until",
+                f"{self.long_until!r}",
+                f"{self.until!r}, where the many clips end, or a later stage",
+                "name a later stage with --long-until, or an earlier one with --until",
             )

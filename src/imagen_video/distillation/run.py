@@ -1,6 +1,6 @@
 """Running the rounds of one stage, each from where it was; and what a run folder holds.
 
-RUN/STAGE/ROUND/round.json            whose student this is: hash of the teacher, weights, loss
+RUN/STAGE/ROUND/round.json            hash of the teacher, weights, loss, temperature
                 checkpoints/, log.jsonl, samples/    of `training.loop.train`, while it runs
                 probe.jsonl, best.json, best-*.safetensors          of `watch`
                 student.safetensors   the averaged weights, fp32, once the round is done
@@ -200,13 +200,15 @@ def _claim(task: StageTask, round_: Round, teacher_sha256: str) -> None:
     """Note whose student a round's folder holds, or find it noted.
 
     Raises:
-        InputError: if it was begun with another teacher, other weights or another loss.
+        InputError: if it was begun with another teacher, weights, loss or temperature.
     """
     folder = task.folder / round_.name
     wanted = {
         "teacher_sha256": teacher_sha256,
         "weights": [task.route.min_weight, task.route.max_weight],
         "loss": task.config.loss,
+        # of the stage, in cascade.json: targets begin with so much noise
+        "temperature": task.stage.sampling.temperature,
     }
     file = folder / "round.json"
     try:
@@ -219,6 +221,8 @@ def _claim(task: StageTask, round_: Round, teacher_sha256: str) -> None:
         found = None
     for key, value in wanted.items():
         got = found.get(key) if isinstance(found, dict) else None
+        if key == "temperature" and isinstance(found, dict) and key not in found:
+            continue  # begun before it was noted
         if got != value:
             raise InputError(
                 str(folder),

@@ -6,9 +6,9 @@ and the student's loss on them is taken every eighth of it:
     ROUND/probe.jsonl             update and loss, one line a probe
           best-00000025.safetensors, best.json     the weights with the lowest loss
 
-A round has diverged when a loss is not finite or when, after the warm-up, the probe's loss is more
-than twice that of the start of the round (and not negligible), twice in a row or at the end. The
-training loop knows nothing of this: the watch stands between it and the objective.
+A round has diverged when a loss is not finite; when, after the warm-up, the probe's loss is more
+than twice that of the start of the round twice in a row; or when it ends above its start by more
+than 5 %. The training loop knows nothing of this: the watch stands between it and the objective.
 """
 
 from __future__ import annotations
@@ -31,9 +31,11 @@ from imagen_video.media.atomic import replacing
 PROBES_A_ROUND = 8
 """Probes between the start of a round and its end."""
 DIVERGENCE = 2.0
-"""Times the loss of the start of the round."""
-NEGLIGIBLE = 1e-3
-"""Error of v, per unit of variance, that no viewer sees: Adam alone reaches it from a loss of 0."""
+"""Times the loss of the start of the round, on the way: what rises may still fall."""
+END = 1.05
+"""Times the same, at the end. Assumption: for less a student need not be thrown away."""
+NEGLIGIBLE = 1e-5
+"""Error of v that is none, for starts near 0: less than half a level of 8 bits, (1 / 255)^2."""
 
 
 class RoundDiverged(InputError):
@@ -147,18 +149,24 @@ class RoundWatch:
             start = loss if self.best is None else self.best.start
             self.best = Best(step=step, loss=loss, start=start)
             self.best.write(self.folder, network)
+        if last and self._above(END, loss):
+            raise self.diverged(step, loss, END)
         if not self._risen(step, loss):
             self._risen_at = None
             return loss
         # a first jump, as of an optimiser that begins, may pass
-        if last or (self._risen_at is not None and self._risen_at < step):
+        if self._risen_at is not None and self._risen_at < step:
             raise self.diverged(step, loss)
         self._risen_at = step
         return loss
 
     def _risen(self, step: int, loss: float) -> bool:
+        return step >= self._warmup and self._above(DIVERGENCE, loss)
+
+    def _above(self, times: float, loss: float) -> bool:
+        """Whether a loss exceeds so many times that of the start of the round."""
         start = loss if self.best is None else self.best.start
-        return step >= self._warmup and loss > DIVERGENCE * start + NEGLIGIBLE
+        return loss > times * start + NEGLIGIBLE
 
     def _last_risen(self) -> int | None:
         """When the last probe before a restart was too high; None if it was not."""
@@ -175,14 +183,14 @@ class RoundWatch:
         losses = [self.objective.loss(network, target).item() for target in self.probes]
         return math.fsum(losses) / len(losses)
 
-    def diverged(self, step: int, loss: float) -> RoundDiverged:
+    def diverged(self, step: int, loss: float, times: float = DIVERGENCE) -> RoundDiverged:
         """Return the error that names both losses."""
         start = "not measured" if self.best is None else f"{self.best.start:.5f}"
         kept = "nothing was kept" if self.best is None else str(self.best.path(self.folder))
         return RoundDiverged(
             f"distillation round {self.folder}",
             f"loss {loss:.5f} after {step} updates",
-            f"less than twice that of the start of the round ({start})",
+            f"at most {times:g} times that of the start of the round ({start})",
             f"the best weights are kept in {kept}: go on with them by --accept-best, or begin the "
             "round again in another folder with a lower --learning-rate",
         )

@@ -90,7 +90,8 @@ def save_checkpoint(  # noqa: PLR0913 - what a checkpoint is made of
 ) -> Path:
     """Write a checkpoint after `step` updates and delete all but the newest `keep`.
 
-    Every process must call it.
+    Those of later updates are deleted too: a run goes on from the newest whole one, so they are
+    damaged. Every process must call it.
 
     Raises:
         ResourceError: if the disk is full, in every process; earlier checkpoints stay.
@@ -118,7 +119,7 @@ def save_checkpoint(  # noqa: PLR0913 - what a checkpoint is made of
             writers[part].close()
     state = {"step": step, "meta": meta}
     processes.on_main(lambda: _finish(temporary, final, writers, state))
-    processes.on_main(lambda: _delete_old(final.parent, keep))
+    processes.on_main(lambda: _delete_others(final, keep))
     return final
 
 
@@ -158,7 +159,8 @@ def restore(
         network: gets the trained weights.
         ema: gets the averaged weights.
         optimizer: gets its tensors.
-        other_optimizer: the run's optimiser was another; tensors that both have are kept.
+        other_optimizer: the run's optimiser was another; the state of a parameter is kept where
+            all of it is there.
 
     Raises:
         DataError: if its tensors are not the network's, or not all of the optimiser's.
@@ -169,13 +171,27 @@ def restore(
     file = checkpoint.file("optimizer")
     stored = stored_shapes(file)
     for name, parameter in network.named_parameters():
-        # a layer that no batch has used yet has no state
-        if not any(f"{key}/{name}" in stored for key in optimizer.state[parameter]):
+        if not _is_kept(name, optimizer.state[parameter], stored, other_optimizer=other_optimizer):
             del optimizer.state[parameter]
-    tensors = state_tensors(network, optimizer)
+    fill_tensors(file, state_tensors(network, optimizer), others_too=other_optimizer)
+
+
+def _is_kept(
+    name: str,
+    state: Mapping[str, Tensor],
+    stored: Mapping[str, tuple[int, ...]],
+    *,
+    other_optimizer: bool,
+) -> bool:
+    """Whether a parameter's state is read from a file; else the optimiser begins it anew.
+
+    Another optimiser's is read whole or not at all: Muon's momentum without AdamW's second moments,
+    which would be those of a single step, makes updates a thousand times too large.
+    """
     if other_optimizer:
-        tensors = {n: t for n, t in tensors.items() if stored.get(n) == tuple(t.shape)}
-    fill_tensors(file, tensors, others_too=other_optimizer)
+        return all(stored.get(f"{key}/{name}") == tuple(t.shape) for key, t in state.items())
+    # a layer that no batch has used yet has no state; what is missing otherwise is told
+    return any(f"{key}/{name}" in stored for key in state)
 
 
 def _begin(temporary: Path) -> None:
@@ -195,17 +211,33 @@ def _finish(
     try:
         state = {**state, "sha256": {part: writer.digest() for part, writer in writers.items()}}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
+        _flush(temporary / "state.json")
+        _flush(temporary)
         if final.exists():
             shutil.rmtree(final)
         temporary.replace(final)
+        _flush(final.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise writing_error(final, error) from error
 
 
-def _delete_old(folder: Path, keep: int) -> None:
-    for old in sorted(folder.glob("step-*"))[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+def _flush(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk before older checkpoints go."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _delete_others(newest: Path, keep: int) -> None:
+    """Delete the checkpoints of later updates, then all but `keep` of the others."""
+    folders = sorted(newest.parent.glob("step-*"))
+    # counted among the newest, a damaged one would take the place of a good one
+    later = [folder for folder in folders if folder.name > newest.name]
+    for folder in [*later, *folders[: len(folders) - len(later)][:-keep]]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _checked(folder: Path) -> Checkpoint | None:

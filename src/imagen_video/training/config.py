@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import Any, Literal, get_args
 
 from imagen_video.errors import InputError
@@ -71,13 +72,13 @@ class TrainConfig:
     """Its peak. Assumption: the paper gives none; small networks take more than 1e-4. Adafactor
     multiplies it by the size of each weight: 1e-2 to 1e-1 is usual."""
     warmup_steps: int = 200
-    """Updates of linear warm-up."""
+    """Updates of linear warm-up; 0 = none."""
     cooldown_fraction: float = 0.3
     """Last share of the steps over which the learning rate falls linearly to zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     gradient_clip: float = 1.0
-    """Largest gradient norm."""
+    """Largest gradient norm; inf = off."""
     ema_decay: float = 0.999
     """Decay of the averaged weights: min(this, (1 + n) / (10 + n)) at update n."""
     text_dropout: float = 0.1
@@ -129,6 +130,7 @@ class TrainConfig:
                 "a positive number",
                 "raise it",
             )
+        self._check_update()
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in get_args(choices):
                 raise InputError(
@@ -138,9 +140,31 @@ class TrainConfig:
                     "choose one",
                 )
 
+    def _check_update(self) -> None:
+        """Refuse an update that trains nothing, or climbs; comparisons are False for NaN too."""
+        if not self.gradient_clip > 0:
+            raise InputError(
+                "TrainConfig.gradient_clip",
+                f"{self.gradient_clip}",
+                "a largest norm above 0; inf = gradients as they are",
+                "use inf to turn it off",
+            )
+        if not 0 <= self.weight_decay < float("inf"):
+            raise InputError(
+                "TrainConfig.weight_decay",
+                f"{self.weight_decay}",
+                "a number of at least 0",
+                "use 0 for none",
+            )
+        if self.warmup_steps < 0:
+            raise InputError(
+                "TrainConfig.warmup_steps", f"{self.warmup_steps}", "at least 0", "use 0 for none"
+            )
+
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return dataclasses.asdict(self)
+        """Return plain JSON values; JSON has no infinity, so no clipping is the largest number."""
+        clip = min(self.gradient_clip, sys.float_info.max)
+        return {**dataclasses.asdict(self), "gradient_clip": clip}
 
     @classmethod
     def from_json(cls, data: Any) -> TrainConfig:

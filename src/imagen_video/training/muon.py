@@ -87,7 +87,11 @@ class Muon(torch.optim.AdamW):
             # a matrix that is split over processes is gathered by all; one of them turns it
             matrix = whole(self._direction(parameter)).flatten(1)
             if owner == self._processes.rank:
-                ours = orthogonal(matrix)
+                ours = matrix
+            del matrix
+        if ours is not None:
+            # not before all are gathered: everybody would wait for the one that turns its own
+            ours = orthogonal(ours)
         for owner, parameter in enumerate(parameters):
             is_ours = owner == self._processes.rank
             update = ours if is_ours and ours is not None else _empty_matrix(parameter)

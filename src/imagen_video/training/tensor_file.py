@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -70,10 +71,13 @@ class TensorWriter:
         self._write(data.view(torch.uint8).numpy().data)
 
     def close(self) -> None:
-        """Finish the file."""
+        """Finish the file, and let it reach the disk."""
+        if self._file is None:
+            return
         try:
-            if self._file is not None:
-                self._file.close()
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
         except OSError as error:
             self._problem = self._problem or error
 

@@ -19,6 +19,7 @@ from imagen_video.cli.main import main
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
 from imagen_video.evaluation.material.prompt_sets import prompt_lines
+from imagen_video.media.pictures import write_png
 from imagen_video.media.video_writer import write_video
 from imagen_video.models.unet import VideoUNet
 from imagen_video.presets.tiny import tiny
@@ -161,6 +162,27 @@ def test_given_videos_that_do_not_belong_together_are_refused(
     (folder / "0001.mp4").unlink()
     with pytest.raises(InputError, match="no video of 1 of 3 prompts"):
         run(words)
+
+
+def test_a_contact_sheet_whose_video_is_gone_is_no_clip(
+    place: Place, made: Path, tmp_path: Path
+) -> None:
+    folder = given(place, made, tmp_path / "videos")
+    (folder / "0001.mp4").unlink()
+    write_png(folder / "0001.png", np.zeros((24, 40, 3), np.uint8))
+    with pytest.raises(InputError, match=r"0001.png: got 1 frames .*; expected 4 frames"):
+        run(place.words(tmp_path / "out", "--videos", str(folder)))
+
+
+def test_videos_of_two_rates_are_refused_though_their_json_knows_the_prompt_only(
+    place: Place, made: Path, tmp_path: Path
+) -> None:
+    folder = given(place, made, tmp_path / "videos")
+    for path in folder.glob("*.json"):
+        path.write_text(json.dumps({"prompt": json.loads(path.read_text())["prompt"]}))
+    write_video(folder / "0002.mp4", np.zeros((4, 24, 40, 3), np.uint8), 12)
+    with pytest.raises(InputError, match=r"0002.mp4: got 12 frames per second"):
+        run(place.words(tmp_path / "out", "--videos", str(folder)))
 
 
 def test_the_prompts_can_be_printed_for_other_generators(

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.parameterization import v_target, x_from_v
 from imagen_video.diffusion.samplers import DDIMSampler
+from imagen_video.distillation.objective import GUIDED_PATH_STEPS, DistillationObjective
 from imagen_video.distillation.rounds import Round
 from imagen_video.distillation.targets import ddim_step
 from imagen_video.distillation.teacher import student_of
+from imagen_video.training.draws import Draws
 from unit.cascade.small_cascades import WordEncoder, awake, random_video
 from unit.distillation.small_distillations import (
     GUIDED,
@@ -138,24 +140,82 @@ def test_teacher_and_student_hear_the_same_low_resolution_video(stage: str) -> N
     assert len(set(ours.low_res_logsnr.tolist())) == 4
 
 
+def calm(objective: DistillationObjective, **sampling: Any) -> DistillationObjective:
+    """The same for a stage that is sampled otherwise."""
+    stage = objective.stage.stage
+    stage = dataclasses.replace(stage, sampling=dataclasses.replace(stage.sampling, **sampling))
+    return dataclasses.replace(objective, stage=dataclasses.replace(objective.stage, stage=stage))
+
+
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
-@pytest.mark.parametrize("round_", [GUIDED, DDIM, FEW], ids=lambda r: r.name)
-def test_a_student_begins_where_a_sampler_without_full_noise_does(
-    round_: Round, temperature: float
+@pytest.mark.parametrize("stage", ["base", "ssr1"])
+@pytest.mark.parametrize("round_", [DDIM, FEW], ids=lambda r: r.name)
+def test_below_temperature_1_a_student_is_asked_where_sampling_gets_to(
+    round_: Round, stage: str, temperature: float
 ) -> None:
-    """A stage that is sampled from zeros is never shown noise, so neither is its student."""
-    weights = (0.0, 9.0) if round_.kind == "guided" else (0.0, 0.0)
-    mode = "guided" if round_.kind == "guided" else "conditional"
-    usual = objective_of("ssr1", round_, mode=mode, weights=weights)
-    sampling = dataclasses.replace(usual.stage.stage.sampling, temperature=temperature)
-    stage = dataclasses.replace(usual.stage.stage, sampling=sampling)
-    calm = dataclasses.replace(usual, stage=dataclasses.replace(usual.stage, stage=stage))
-    batch = Stripes("ssr1").batch(0)
-    noisy, target = usual.target(batch, generator(2)), calm.target(batch, generator(2))
+    """Scaled noise on the true video would show it what no sampler knows, the truth."""
+    network = awake(SPEC.stage(stage).unet)
+    usual = objective_of(stage, round_, network=network)
+    objective = calm(usual, temperature=temperature, threshold="static")
+    batch = Stripes(stage, clips=8).batch(0)
+    noisy, target = usual.target(batch, generator(2)), objective.target(batch, generator(2))
     assert torch.equal(noisy.logsnr, target.logsnr)
-    clean = target.logsnr.sigmoid().sqrt()[:, None, None, None, None] * batch.video
-    expected = clean + temperature * (noisy.z - clean)
-    assert torch.allclose(target.z, expected, atol=1e-5)
+    steps = 8 if round_.kind == "ddim" else 4
+    noise = Draws(batch, generator(2)).noise("distillation noise", tuple(batch.video.shape[1:]))
+    told, points = target.conditions, []
+    for row in range(8):
+        one = told.map(lambda tensor, row=row: tensor[row : row + 1])
+        z, number = temperature * noise[row : row + 1], nearest_step(target.logsnr[row], steps)
+        points.append(number)
+        for step in range(number):
+            level = level_of(step, steps)
+            with torch.no_grad():
+                x_hat = x_from_v(z, network(z, level, one), level).clamp(-1, 1)
+            if one.given_mask is not None:
+                known = one.given_mask[:, :, None, None, None]
+                x_hat = torch.where(known, batch.video[row : row + 1], x_hat)
+            z = DDIMSampler().update(z, x_hat, step, steps)
+        assert torch.allclose(target.z[row : row + 1], z, atol=2e-5)
+    assert 0 in points  # at t = 1: what the sampler begins with, and nothing of the video
+    assert max(points) > 2
+
+
+def test_a_step_count_of_one_below_temperature_1_costs_no_call_more() -> None:
+    network, calls = awake(SPEC.stage("ssr1").unet), []
+    network.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    for steps, rows in ((1, 8), (4, 8 + 12)):  # four rows, one at each grid point: 0, 2, 4, 6 more
+        objective = objective_of("ssr1", Round(kind="ddim", steps=steps), network=network)
+        calls.clear()
+        calm(objective, temperature=0.0).target(Stripes("ssr1").batch(0), generator())
+        assert sum(calls) == rows
+
+
+def test_below_temperature_1_guidance_is_learned_where_guided_sampling_gets_to() -> None:
+    network, calls = awake(SPEC.stage("ssr1").unet), []
+    objective = objective_of("ssr1", GUIDED, network=network, mode="guided", weights=(0.0, 9.0))
+    batch = Stripes("ssr1").batch(0)
+    network.register_forward_pre_hook(lambda _, args: calls.append(args[1]))
+    targets = [
+        calm(objective, temperature=0.0, steps=steps).target(batch, generator(2))
+        for steps in (2, 99)
+    ]
+    assert torch.equal(targets[0].logsnr, targets[1].logsnr)
+    assert not torch.allclose(targets[0].z, targets[1].z, atol=1e-3)
+    assert all(bool(target.z.isfinite().all()) for target in targets)
+    # zeros, thresholded guesses in between: nowhere more than these
+    bound = targets[0].logsnr.sigmoid().sqrt()
+    assert bool((targets[0].z.abs().amax(dim=(1, 2, 3, 4)) <= bound + 1e-4).all())
+    assert len(calls) <= 2 + 1 + GUIDED_PATH_STEPS + 1
+
+
+def test_targets_below_temperature_1_are_the_same_again() -> None:
+    objective = calm(objective_of("ssr1", DDIM), temperature=0.5)
+    batch = Stripes("ssr1").batch(0)
+    first, again = (objective.target(batch, generator(4)) for _ in range(2))
+    assert torch.equal(first.z, again.z)
+    assert torch.equal(first.v, again.v)
+    parts = [objective.target(batch.rows(range(i, i + 2)), generator(4)) for i in (0, 2)]
+    assert torch.allclose(first.z, torch.cat([part.z for part in parts]), atol=1e-5)
 
 
 def test_the_prompt_is_never_dropped() -> None:

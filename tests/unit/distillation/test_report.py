@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade.bundle import Bundle
-from imagen_video.cascade.pipeline import ImagenVideoPipeline
+from imagen_video.cascade.pipeline import ImagenVideoPipeline, PipelineOutput, StageReport
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.distillation.clips import ClipMaker, judged_frames, judged_times
 from imagen_video.distillation.comparison import cells_of
@@ -24,6 +25,7 @@ from imagen_video.distillation.tables import markdown, table, write_sheets
 from imagen_video.errors import InputError
 from unit.cascade.small_cascades import WordEncoder, random_video
 from unit.corpus.conftest import write_store
+from unit.distillation.small_distillations import SPEC
 from unit.distillation.test_comparison import PLAIN, TEACHERS, WEIGHTED, save, students
 
 CONFIG = ReportConfig(
@@ -219,3 +221,35 @@ def test_markdown_tables_have_a_rule() -> None:
 def test_reports_that_measure_nothing_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="ReportConfig"):
         ReportConfig(**changes)
+
+
+def test_few_clips_that_end_before_the_many_are_refused(reporter: Reporter) -> None:
+    """Stages between the two would be missing from the clip through every stage."""
+    config = dataclasses.replace(CONFIG, until="ssr1", long_until="tsr1")
+    with pytest.raises(InputError, match=r"long_until: got 'tsr1'.*'ssr1'"):
+        dataclasses.replace(reporter, config=config).run()
+    dataclasses.replace(config, long_clips=0).check(SPEC)
+    with pytest.raises(InputError, match="'ssr9'"):
+        dataclasses.replace(CONFIG, until="ssr9").check(SPEC)
+
+
+def test_the_clock_runs_until_the_frames_are_on_the_cpu(
+    reporter: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU tells a stage done while it is still at work; the copy waits for it."""
+    at_work = 0.2
+
+    def run(_self: object, _request: object, on_stage: Any, **_: object) -> PipelineOutput:
+        clip = SPEC.stage("base").output
+        report = StageReport(name="base", clip=clip, sampling=sampling, seconds=1.0, tiles=1)
+        on_stage(report, random_video(1, 4, 3, 8, 12))
+        time.sleep(at_work)
+        return PipelineOutput(
+            frames=random_video(1, 4, 3, 8, 12), fps=3, stages={}, reports=(report,)
+        )
+
+    links = reporter.cells[0].until("base")
+    sampling = links[0].sampling
+    monkeypatch.setattr(ImagenVideoPipeline, "run", run)
+    made = ClipMaker(reporter.pipelines, tmp_path).clip(links, "a horse", 1)
+    assert 1 + at_work <= made.seconds["base"] < 2 + at_work

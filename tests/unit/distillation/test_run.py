@@ -10,7 +10,7 @@ import torch
 from imagen_video.cascade.bundle import Bundle, file_sha256, save_bundle
 from imagen_video.data.batches.batch import Batch
 from imagen_video.distillation.run import RoundResult, distill_stage, stage_sha256
-from imagen_video.distillation.watch import RoundDiverged
+from imagen_video.distillation.watch import RoundDiverged, RoundWatch
 from imagen_video.errors import BundleError, DataError, InputError
 from unit.distillation.small_distillations import (
     SPEC,
@@ -200,3 +200,39 @@ def test_a_sheet_is_drawn_at_the_end_of_a_round(bundle: Bundle, tmp_path: Path) 
     config = config_of(updates_per_round=1, sample_minutes=10.0)
     distill_stage(task_of(bundle, tmp_path, config=config, start=64, to=32))
     assert len(list(tmp_path.glob("base/*/samples/*.png"))) == 2
+
+
+def test_a_round_that_ends_worse_than_it_began_is_not_shipped(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    config = config_of(updates_per_round=2, learning_rate=1e-30)
+    task = task_of(bundle, tmp_path, "tsr1", config=config)
+    folder = tmp_path / "tsr1" / "ddim-1"
+    with pytest.MonkeyPatch.context() as patch:
+        losses = iter([0.02, 0.01, 0.01, 0.01, 0.03])
+        patch.setattr(RoundWatch, "probe", lambda *_: next(losses))
+        with pytest.raises(RoundDiverged, match="after 4 updates"):
+            distill_stage(task)
+    assert RoundResult.read(folder) is None
+    assert [path.name for path in folder.glob("best-*")] == ["best-00000001.safetensors"]
+    (result,) = distill_stage(dataclasses.replace(task, accept_best=True))
+    assert (result.updates, result.loss_end) == (1, 0.01)
+
+
+def test_rounds_of_another_temperature_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+    """It is in cascade.json alone: the weights, and so the teacher, are the same."""
+    config = config_of(updates_per_round=1, learning_rate=1e-30)
+    results = distill_stage(task_of(bundle, tmp_path, "tsr1", config=config))
+    stages = [
+        dataclasses.replace(s, sampling=dataclasses.replace(s.sampling, temperature=0.5))
+        for s in bundle.spec.stages
+    ]
+    edited = dataclasses.replace(bundle.spec, stages=tuple(stages))
+    other = Bundle(path=bundle.path, spec=edited, provenance=bundle.provenance)
+    with pytest.raises(InputError, match=r"temperature 1\.0.*temperature 0\.5"):
+        distill_stage(task_of(other, tmp_path, "tsr1", config=config))
+    file = tmp_path / "tsr1" / results[0].name / "round.json"
+    told = json.loads(file.read_text())
+    del told["temperature"]  # of a run that is older than the note
+    file.write_text(json.dumps(told))
+    assert distill_stage(task_of(bundle, tmp_path, "tsr1", config=config)) == results

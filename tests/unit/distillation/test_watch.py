@@ -110,14 +110,40 @@ def test_a_loss_that_is_not_finite_stops_the_round_at_once(tmp_path: Path) -> No
     assert Best.read(tmp_path) is not None
 
 
-def test_a_small_rise_from_a_perfect_start_is_no_divergence(tmp_path: Path) -> None:
+def probed(folder: Path, losses: list[float], *, last: bool = False) -> RoundWatch:
+    """A watch whose probes find these losses, one after every second update."""
+    watch = watch_of(folder)
+    for number, loss in enumerate(losses):
+        watch.probe = lambda network, loss=loss: loss
+        watch.look(student(), 2 * number, last=last and number == len(losses) - 1)
+    return watch
+
+
+def test_a_round_that_ends_above_its_start_is_stopped_and_keeps_the_best(tmp_path: Path) -> None:
+    """Also well below twice the start, which may pass on the way."""
+    with pytest.raises(RoundDiverged, match=r"0\.01100 after 16.*at most 1\.05 times.*0\.01000"):
+        probed(tmp_path, [0.01] + [0.008] * 7 + [0.011], last=True)
+    best = Best.read(tmp_path)
+    assert best is not None
+    assert (best.step, best.loss) == (2, 0.008)
+    probed(tmp_path / "equal", [0.01] + [0.008] * 7 + [0.0104], last=True)
+    probed(tmp_path / "on the way", [0.01] + [0.019] * 7 + [0.009], last=True)
+
+
+def test_a_small_start_is_no_licence_to_rise_above_it(tmp_path: Path) -> None:
+    with pytest.raises(RoundDiverged, match="6 updates"):
+        probed(tmp_path, [1e-4, 1e-4, 3e-4, 3e-4])
+
+
+def test_a_rise_that_nobody_sees_is_no_divergence(tmp_path: Path) -> None:
     """A teacher of very many steps leaves nothing to learn: Adam alone moves the loss."""
     watch = watch_of(tmp_path)
     network = student()
     watch.best = Best(step=0, loss=0.0, start=0.0)
     watch.probes = []
-    watch.probe = lambda network: 5e-4
+    watch.probe = lambda network: 5e-6
     steps(watch, network, [0.0] * 9)
+    watch.look(network, 16, last=True)
 
 
 def test_the_record_survives_a_restart(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from imagen_video.diffusion.loss import weighted_error
 from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.models.conditions import Conditions
 from unit.corpus.conftest import write_store
+from unit.evaluation.conftest import thumbnails
 from unit.experiments.scripts import script
 
 FRAME, TRAINING, SMALL = script("_frame"), script("_training"), script("_small")
@@ -47,6 +49,39 @@ def test_a_training_goes_to_a_milestone_and_on_from_there(tmp_path: Path, corpus
     again = lab.trained(toy(), 1)  # loaded: training has gone past it
     assert all(torch.equal(tensor, first[name]) for name, tensor in again.state_dict().items())
     assert len(list((tmp_path / "trainings").iterdir())) == 1
+
+
+def weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_milestone_outlives_its_checkpoint(tmp_path: Path, corpus: Path) -> None:
+    lab = laboratory(tmp_path, corpus)
+    few = dataclasses.replace(toy(), config=dataclasses.replace(toy().config, keep_checkpoints=1))
+    first = weights(lab.trained(few, 1))
+    lab.trained(few, 2)
+    (folder,) = (tmp_path / "trainings").iterdir()
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-00000002"]
+    assert equal(weights(lab.trained(few, 1)), first)
+
+
+def test_a_milestone_that_a_shared_training_has_passed_is_trained_again(
+    tmp_path: Path, corpus: Path
+) -> None:
+    asked_first = weights(laboratory(tmp_path / "a", corpus).trained(toy(), 1))
+    lab = laboratory(tmp_path / "b", corpus)
+    lab.trained(toy(), 2)
+    assert equal(weights(lab.trained(toy(), 1)), asked_first)
+
+
+def test_another_corpus_is_another_training(tmp_path: Path, corpus: Path) -> None:
+    for store in (corpus, write_store(tmp_path / "rebuilt")):
+        laboratory(tmp_path, store).trained(toy(), 1)
+    assert len(list((tmp_path / "trainings").iterdir())) == 2
 
 
 def test_a_training_stops_when_the_budget_is_spent(tmp_path: Path, corpus: Path) -> None:
@@ -131,6 +166,36 @@ def test_styles_move_in_one_arm_only(tmp_path: Path, corpus: Path) -> None:
     assert {stills.scene(i).style for i in range(30)} == {"animation"}
     assert len({clips.scene(i).style for i in range(30)}) > 1
     assert len({stills.image(i)[0].style for i in range(30)}) > 1
+
+
+def test_styles_are_asked_for_only_where_they_can_be_told_apart(
+    tmp_path: Path, corpus: Path
+) -> None:
+    styles = script("styles")
+    lab = laboratory(tmp_path, corpus)
+    lone = lab.store.subjects[0].codepoint
+    for style in styles.STILLS:
+        del lab.store.sprites[f"{style}/{lone}"]
+    scenes = styles.styled_scenes(lab, 3)
+    assert [scene.style for scene in scenes] == [
+        style for style in (*styles.STILLS, styles.MOVING) for _ in range(3)
+    ]
+    assert lone not in {scene.subjects[0] for scene in scenes}
+    assert "still" not in {scene.motion for scene in scenes}
+
+
+def test_the_judge_of_styles_knows_real_clips(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    styles = script("styles")
+    lab = laboratory(tmp_path, corpus)
+    monkeypatch.setattr(styles.measures, "lite0", lambda: SimpleNamespace(frames=thumbnails))
+    judge = styles.StyleJudge(thumbnails, lab.store)
+    scenes = [s for s in styles.styled_scenes(lab, 3) if s.style in ("flat", "animation")]
+    # the small store's stills are all alike, its animation breathes: flat comes first of them
+    assert styles.styles_right(judge, lab.real(scenes, styles.HIGH), scenes) > 0.6
+    other = [dataclasses.replace(s, style="cartoon") for s in scenes]
+    assert styles.styles_right(judge, lab.real(scenes, styles.HIGH), other) < 0.4
 
 
 def test_images_come_beside_clips_as_often_as_an_arm_says() -> None:

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from imagen_video.cascade.bundle import save_bundle
+from imagen_video.models.unet import VideoUNet
+from imagen_video.presets.tiny import tiny
 from unit.experiments.scripts import script
 
 FRAME, PAGE = script("_frame"), script("_page")
@@ -15,9 +20,10 @@ FRAME, PAGE = script("_frame"), script("_page")
 class Notes:
     """An experiment that notes who was asked for; stops after `limit` runs."""
 
-    def __init__(self, limit: int = 100) -> None:
+    def __init__(self, limit: int = 100, bundle: str | None = None) -> None:
         self.asked: list[tuple[str, int]] = []
         self.limit = limit
+        self.bundle = bundle
 
     def run(self, arm: str, seed: int, session: Any) -> Sequence[dict[str, Any]]:
         if len(self.asked) == self.limit:
@@ -33,9 +39,11 @@ class Notes:
             run=self.run,
             keys=("updates",),
             updates=20,
+            bundle=self.bundle,
             plots=(PAGE.Plot(x="updates", y="error"),),
         )
-        return FRAME.main(experiment, ["--out", str(folder), "--seeds", "2", *words])
+        places = ["--out", str(folder), "--corpus", str(folder / "corpus")]
+        return FRAME.main(experiment, [*places, "--seeds", "2", *words])
 
 
 def test_seeds_go_first_so_that_a_stopped_run_still_compares_all_arms(tmp_path: Path) -> None:
@@ -61,6 +69,67 @@ def test_results_of_other_settings_are_neither_kept_nor_shown(
     assert "Not run yet" in capsys.readouterr().out.rpartition("standard error")[2]
     assert other.main(tmp_path, "--updates", "7") == 0
     assert len(other.asked) == 4
+
+
+def index(folder: Path, text: str) -> None:
+    """Put a corpus with an index there; no experiment of notes opens it."""
+    (folder / "corpus").mkdir(exist_ok=True)
+    (folder / "corpus" / "index.json").write_text(text)
+
+
+def test_another_corpus_is_another_result(tmp_path: Path) -> None:
+    index(tmp_path, "1")
+    assert Notes().main(tmp_path) == 0
+    again, rebuilt = Notes(), Notes()
+    assert again.main(tmp_path) == 0
+    index(tmp_path, "2")
+    assert rebuilt.main(tmp_path) == 0
+    assert (len(again.asked), len(rebuilt.asked)) == (0, 4)
+
+
+def bundle(folder: Path, seed: int) -> str:
+    torch.manual_seed(seed)
+    spec = dataclasses.replace(tiny(), stages=tiny().stages[:1])
+    save_bundle(folder, spec, {stage.name: VideoUNet(stage.unet) for stage in spec.stages})
+    return str(folder)
+
+
+def test_new_weights_are_another_result_where_they_are_sampled(tmp_path: Path) -> None:
+    first, second = (bundle(tmp_path / name, seed) for seed, name in enumerate("ab"))
+    counts = []
+    for name in (first, first, second):
+        notes = Notes(bundle=name)
+        assert notes.main(tmp_path) == 0
+        counts.append(len(notes.asked))
+    assert counts == [4, 0, 4]
+    trained = Notes()  # an experiment that samples no bundle knows none
+    assert trained.main(tmp_path / "other") == 0
+    record = json.loads((tmp_path / "other" / "notes" / "results" / "a-seed0.json").read_text())
+    assert "bundle" not in record["settings"]
+
+
+@pytest.mark.parametrize("name", ["guidance", "augmentation"])
+def test_what_samples_a_bundle_says_so(name: str) -> None:
+    module = script(name)
+    assert module.EXPERIMENT.bundle == module.BUNDLE
+
+
+def test_the_table_still_shows_what_was_made_with_an_earlier_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index(tmp_path, "1")
+    assert Notes().main(tmp_path) == 0
+    index(tmp_path, "2")
+    capsys.readouterr()
+    assert Notes().main(tmp_path, "--table") == 0
+    assert "| b | 20 | 2 | 21.5 +- 0.5 |" in capsys.readouterr().out.splitlines()
+    # results of before there were digests
+    for file in (tmp_path / "notes" / "results").glob("*.json"):
+        record = json.loads(file.read_text())
+        del record["settings"]["corpus"]
+        file.write_text(json.dumps(record))
+    assert Notes().main(tmp_path, "--table") == 0
+    assert "| b | 20 | 2 | 21.5 +- 0.5 |" in capsys.readouterr().out.splitlines()
 
 
 def test_no_time_left_means_nothing_is_run(tmp_path: Path) -> None:
@@ -95,7 +164,7 @@ def test_the_table_has_means_and_standard_errors_over_seeds(
 def test_a_record_says_what_it_rests_on(tmp_path: Path) -> None:
     assert Notes().main(tmp_path) == 0
     record = json.loads((tmp_path / "notes" / "results" / "b-seed1.json").read_text())
-    assert record["settings"] == {"updates": 20, "clips": 16, "quick": False}
+    assert record["settings"] == {"updates": 20, "clips": 16, "quick": False, "corpus": None}
     assert record["processor_seconds"] >= 0
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,3 +142,35 @@ def test_a_checkpoint_says_what_was_trained_and_how(tmp_path: Path) -> None:
     state = json.loads((tmp_path / "checkpoints/step-00000001/state.json").read_text())
     assert state["meta"]["config"]["steps"] == 1
     assert state["meta"]["stage"]["name"] == "base"
+
+
+def test_a_damaged_checkpoint_of_a_later_update_takes_no_place(tmp_path: Path) -> None:
+    """A run goes on from 100 and saves 150: of 100, 150 and a damaged 200 the good one stays."""
+    save(tmp_path, 100)
+    (save(tmp_path, 200) / "ema.safetensors").write_bytes(b"")
+    save(tmp_path, 150, keep=1)
+    assert names(tmp_path) == ["step-00000150"]
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.step == 150
+
+
+def test_older_checkpoints_go_only_when_the_new_one_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        assert (tmp_path / "checkpoints/step-00000001").is_dir()
+        fsync(descriptor)
+
+    save(tmp_path, 1)
+    monkeypatch.setattr(os, "fsync", noted)
+    save(tmp_path, 2, keep=1)
+    parts = [f"{part}.safetensors" for part in ("network", "ema", "optimizer")]
+    assert flushed[:4] == [*parts, "state.json"]
+    assert flushed[4].startswith(".step-00000002")
+    assert flushed[5] == "checkpoints"
+    assert names(tmp_path) == ["step-00000002"]

@@ -11,6 +11,7 @@ import torch
 from imagen_video.errors import InputError
 from imagen_video.training.config import TrainConfig
 from imagen_video.training.ema import Ema
+from imagen_video.training.optim import clip_gradients
 from unit.training.small_runs import network_of
 
 
@@ -65,9 +66,25 @@ def test_settings_survive_json() -> None:
         {"text_dropout": -0.1},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
+        {"gradient_clip": -1.0},
+        {"gradient_clip": math.nan},
+        {"weight_decay": -0.1},
+        {"weight_decay": math.inf},
+        {"warmup_steps": -1},
         {"precision": "fp16"},
     ],
 )
 def test_settings_no_run_can_have_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         dataclasses.replace(TrainConfig(), **changes)
+
+
+def test_gradients_are_left_alone_by_inf_and_zero_says_so() -> None:
+    """0, which is "off" elsewhere, would multiply every gradient by zero."""
+    with pytest.raises(InputError, match=r"gradient_clip: got 0\.0.*inf to turn it off"):
+        TrainConfig(gradient_clip=0.0)
+    network = network_of()
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 100.0)
+    clip_gradients(network, TrainConfig(gradient_clip=math.inf).gradient_clip)
+    assert all(bool((p.grad == 100).all()) for p in network.parameters() if p.grad is not None)

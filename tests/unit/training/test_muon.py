@@ -117,3 +117,25 @@ def test_each_of_three_processes_turns_a_third(monkeypatch: pytest.MonkeyPatch) 
         assert [owner for owner, _ in received] == [0, 1, 2, 0, 1, 2, 0]
         assert set(muon.state) == set(net.parameters())  # momentum of all, for the checkpoint
     assert sorted(turned) == sorted(tuple(layer.weight.shape) for layer in layers)
+
+
+def test_a_matrix_is_turned_when_all_of_its_group_are_gathered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Gathering needs every process: one that turned first would keep the others waiting."""
+    done: list[str] = []
+    whole = module.whole
+    monkeypatch.setattr(module, "whole", lambda tensor: done.append("gathered") or whole(tensor))
+    monkeypatch.setattr(
+        module, "orthogonal", lambda matrix: done.append("turned") or orthogonal(matrix)
+    )
+    monkeypatch.setattr(Processes, "send_from", lambda *_: done.append("sent"))
+    for rank in range(3):
+        torch.manual_seed(0)
+        net = nn.Sequential(*(nn.Linear(SIZE, SIZE, bias=False) for _ in range(5)))
+        gradients(net, seed=rank)
+        done.clear()
+        Muon(net, lr=0.01, processes=Processes(rank=rank, ranks=3)).step()
+        first = ["gathered"] * 3 + ["turned"] + ["sent"] * 3
+        last = ["gathered"] * 2 + ["turned"] * (rank < 2) + ["sent"] * 2
+        assert done == first + last

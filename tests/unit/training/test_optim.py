@@ -122,3 +122,24 @@ def test_a_change_of_optimizer_that_is_asked_for_keeps_what_both_know(tmp_path: 
     with pytest.warns(UserWarning, match="optimizer adamw -> muon"):
         run(tmp_path, changes)
     run(tmp_path, config_of(steps=4, optimizer="muon"))  # from now on it is its own
+
+
+def test_muons_momentum_alone_is_not_taken_for_the_state_of_adamw(tmp_path: Path) -> None:
+    """With second moments of zero, the first update would be a thousand times too large."""
+    run(tmp_path, config_of(steps=6, optimizer="muon"))
+    before = newest_checkpoint(tmp_path)
+    assert before is not None
+    network, ema = network_of(seed=1), network_of(seed=2)
+    adamw = make_optimizer(network, config_of(learning_rate=1e-3))
+    restore(before, network, ema, adamw, other_optimizer=True)
+    whole = {name for name in before.optimizer if name.startswith("exp_avg_sq/")}
+    kept = {name for name in state_tensors(network, adamw) if name.startswith("exp_avg_sq/")}
+    assert kept == whole  # what Muon left to AdamW goes on
+    start = weights(network)
+    for parameter in network.parameters():
+        noise = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3))
+        parameter.grad = 1e-3 * noise
+    adamw.step()
+    for name, parameter in network.named_parameters():
+        change = (parameter.detach() - start[name]).square().mean().sqrt()
+        assert change < 3e-3, name

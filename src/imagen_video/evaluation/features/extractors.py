@@ -38,6 +38,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 PINNED: dict[str, dict[str, Any]] = {
     "i3d": {
         "frames": JUDGED_FRAMES,
+        "width": 400,
         "size": 224,
         "resize": "bilinear, no antialias, aspect not kept",
         "values": "[-1, 1]",
@@ -50,6 +51,7 @@ PINNED: dict[str, dict[str, Any]] = {
         "features": "mean of the last hidden states",
     },
     "inception": {
+        "width": 2048,
         "size": 299,
         "resize": "bilinear, no antialias, aspect not kept",
         "values": "[-1, 1]",
@@ -76,6 +78,10 @@ class Extractor:
     """uint8 frames `(f, h, w, 3)` to features `(n, d)` on the CPU: one a clip, or one a frame."""
     text: Callable[[Sequence[str]], Tensor] | None = None
     """Prompts to unit vectors `(n, d)`; CLIP only."""
+    width: int | None = None
+    """Features of a vector, where that is known before it has run."""
+    frames: int | None = None
+    """Frames that it sees at a time; None if it sees them one by one."""
 
 
 def load_extractor(
@@ -115,7 +121,13 @@ def _own(name: str, source: str, device: torch.device, batch_size: int) -> Extra
 
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     about = {**PINNED[name], "source": source, "sha256": digest}
-    return Extractor(name=name, settings=about, features=features)
+    return Extractor(
+        name=name,
+        settings=about,
+        features=features,
+        width=PINNED[name]["width"],
+        frames=PINNED[name].get("frames"),
+    )
 
 
 def _weights_file(name: str, source: str) -> Path:
@@ -227,7 +239,11 @@ def _videomae(source: str, device: torch.device) -> Extractor:
 
     about = {**PINNED["videomae"], "frames": frames_wanted, "size": side, "source": source}
     return Extractor(
-        name="videomae", settings={**about, "sha256": _digest(model)}, features=features
+        name="videomae",
+        settings={**about, "sha256": _digest(model)},
+        features=features,
+        width=int(model.config.hidden_size),
+        frames=frames_wanted,
     )
 
 

@@ -7,20 +7,53 @@ as the training clips of `data.batches.scene_clips` are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from imagen_video.cascade.bundle import file_sha256
 from imagen_video.cascade.resample import resize
 from imagen_video.corpus.render import render
 from imagen_video.corpus.scenes import Scene, SceneSource
-from imagen_video.corpus.sprites import SpriteStore
+from imagen_video.corpus.sprites import INDEX_NAME, SpriteStore
 from imagen_video.data.batches.scene_clips import SMALL_HEIGHT
 from imagen_video.errors import DataError
+from imagen_video.evaluation.material.clips import (
+    FRAMES_AT_ONCE,
+    Clip,
+    rate_of,
+    reduced,
+    through_codec,
+)
 from imagen_video.media.frames import to_float, to_uint8
 
 PROBE_SEED = 7
 """Seed of the scenes that the probe is fitted on: none of them is a held-out combination."""
+
+
+def corpus_digest(folder: Path) -> str:
+    """Return the SHA-256 of a store's index; every build of a corpus has its own.
+
+    Whatever is kept of real renders is kept under it, or a rebuilt corpus would be judged by the
+    pictures of the one before.
+
+    Args:
+        folder: the store's.
+
+    Raises:
+        DataError: if there is no store.
+    """
+    path = folder / INDEX_NAME
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise DataError(
+            str(path),
+            error.strerror or "an error",
+            "a sprite store",
+            "build the corpus first, or name its folder",
+        ) from error
 
 
 def real_clip(
@@ -42,6 +75,38 @@ def real_clip(
         return render(scene, store, times, height, width)
     video = to_float(render(scene, store, times, 2 * height, 2 * width))[None]
     return to_uint8(resize(video, height, width))[0]
+
+
+def judged_render(
+    scene: Scene,
+    store: SpriteStore,
+    times: Sequence[float],
+    size: tuple[int, int],
+    *,
+    coded: bool,
+) -> Clip:
+    """Render a scene and do to it what was done to the clips that it stands beside.
+
+    Args:
+        scene: what to draw.
+        store: its sprites.
+        times: source frames (24 fps).
+        size: height and width at which the clips were made.
+        coded: whether they went through a codec, at that size; they were shrunk after it.
+
+    Returns:
+        The clip as it is judged.
+    """
+    parts = (
+        real_clip(scene, store, times[start : start + FRAMES_AT_ONCE], *size)
+        for start in range(0, len(times), FRAMES_AT_ONCE)
+    )
+    if coded:
+        frames = through_codec(parts, rate_of(times))
+    else:
+        frames = np.concatenate([reduced(part) for part in parts])
+    source = None if frames.shape[1:3] == size else size
+    return Clip(frames=frames, times=tuple(times), source=source)
 
 
 def real_video(

@@ -20,7 +20,12 @@ from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.files import kept
 from imagen_video.evaluation.material.clips import Clip
-from imagen_video.evaluation.material.real_renders import candidates, probe_scenes, real_clip
+from imagen_video.evaluation.material.real_renders import (
+    candidates,
+    corpus_digest,
+    probe_scenes,
+    real_clip,
+)
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
 from imagen_video.evaluation.measures.motion import classify_motion, motion_scores
 from imagen_video.evaluation.measures.retrieval import SubjectProbe
@@ -114,7 +119,13 @@ class Probes:
         times = [clip.times[clip.judged[i]] for i in spread(len(clip.judged))]
         known = candidates(store, scenes, names)
         chosen = [scene for some in probe_scenes(store, known, renders).values() for scene in some]
-        about = {"names": list(known), "times": times, "size": [height, width], "renders": renders}
+        about = {
+            "corpus": corpus_digest(store.folder),
+            "names": list(known),
+            "times": times,
+            "size": [height, width],
+            "renders": renders,
+        }
         key = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
 
         def looks() -> Tensor:

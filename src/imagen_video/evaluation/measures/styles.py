@@ -63,12 +63,16 @@ class StyleJudge:
 
     def _references(self, clip: Clip, scene: Scene, times: list[float]) -> dict[str, Tensor]:
         found = {}
-        for style in STYLES:
-            sprite = f"{style}/{scene.subjects[0]}"
-            if sprite in self._store.sprites:
-                frames = real_clip(_in_style(scene, sprite), self._store, times, *clip.shape[1:])
-                found[style] = functional.normalize(clip_vector(self._features(frames)), dim=0)
+        for style in styles_of(self._store, scene):
+            other = _in_style(scene, f"{style}/{scene.subjects[0]}")
+            frames = real_clip(other, self._store, times, *clip.shape[1:])
+            found[style] = functional.normalize(clip_vector(self._features(frames)), dim=0)
         return found
+
+
+def styles_of(store: SpriteStore, scene: Scene) -> tuple[str, ...]:
+    """Return the styles in which the corpus has the subject of a scene of kind `subject`."""
+    return tuple(style for style in STYLES if f"{style}/{scene.subjects[0]}" in store.sprites)
 
 
 def _in_style(scene: Scene, sprite: str) -> Scene:

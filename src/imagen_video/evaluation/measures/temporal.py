@@ -8,7 +8,8 @@ movement       mean |x(t+1) - x(t)|, what a frozen clip has none of
 detail         mean squared difference of neighbouring pixels: blur lowers it, grain raises it
 
 All in levels of 0..255 (detail in squared levels). Less flicker, warping error and drift is better;
-movement and detail should be those of real clips.
+movement and detail should be those of real clips. What a clip has too few frames for is None: a 0
+would be a perfect score of nothing.
 """
 
 from __future__ import annotations
@@ -32,25 +33,30 @@ PATCH = 5
 """Side of a patch in pixels."""
 
 
-def flicker(frames: np.ndarray) -> float:
-    """Return the mean second difference in time of the border's luma; 0 below three frames."""
+def flicker(frames: np.ndarray) -> float | None:
+    """Return the mean second difference in time of the border's luma; None below three frames."""
     if len(frames) < 3:
-        return 0.0
+        return None
     ring = frames[:, border(*frames.shape[1:3])].astype(np.float32) @ np.asarray(LUMA, np.float32)
     return float(np.abs(np.diff(ring, n=2, axis=0)).mean())
 
 
-def colour_drift(frames: np.ndarray) -> float:
-    """Return how far the border's median colour moves from the first to the last quarter."""
+def colour_drift(frames: np.ndarray) -> float | None:
+    """Return how far the border's median colour moves from the first to the last quarter.
+
+    None for one frame.
+    """
+    if len(frames) < 2:
+        return None
     ring = np.median(frames[:, border(*frames.shape[1:3])].astype(np.float32), axis=1)
     quarter = max(1, len(ring) // 4)
     return float(np.linalg.norm(ring[-quarter:].mean(0) - ring[:quarter].mean(0)))
 
 
-def movement(frames: np.ndarray) -> float:
-    """Return the mean absolute difference of neighbouring frames; 0 for one frame."""
+def movement(frames: np.ndarray) -> float | None:
+    """Return the mean absolute difference of neighbouring frames; None for one frame."""
     steps = [np.abs(b.astype(np.int16) - a).mean() for a, b in itertools.pairwise(frames)]
-    return float(np.mean(steps)) if steps else 0.0
+    return float(np.mean(steps)) if steps else None
 
 
 def detail(frames: np.ndarray) -> float:
@@ -63,10 +69,10 @@ def detail(frames: np.ndarray) -> float:
     return total / len(frames)
 
 
-def warping_error(frames: np.ndarray) -> float:
-    """Return the difference that block matching leaves between neighbours; 0 for one frame."""
+def warping_error(frames: np.ndarray) -> float | None:
+    """Return the difference that block matching leaves between neighbours; None for one frame."""
     if len(frames) < 2:
-        return 0.0
+        return None
     height, width = frames.shape[1:3]
     small = pixels(frames)
     if height > ROWS:

@@ -10,29 +10,26 @@ stopped goes on where it was, and real renders are judged once for all bundles.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.corpus.scene import Scene
-from imagen_video.corpus.sprites import INDEX_NAME, SpriteStore
+from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.extractors import Extractor
 from imagen_video.evaluation.features.files import kept
-from imagen_video.evaluation.material.clips import Clip, check_same_shape, through_codec
+from imagen_video.evaluation.material.clips import Clip, check_alike
 from imagen_video.evaluation.material.prompt_sets import Prompt, PromptSet
-from imagen_video.evaluation.material.real_renders import real_clip
+from imagen_video.evaluation.material.real_renders import corpus_digest, judged_render
 from imagen_video.evaluation.measures.content import Features, Probes
 from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge
 from imagen_video.evaluation.measures.words import WordReader
-from imagen_video.evaluation.scoring.judge import Judge, identity
-from imagen_video.evaluation.scoring.metrics import METRICS, PROTOCOL_VERSION, protocol, why_not
+from imagen_video.evaluation.scoring.judge import Judge, identity, record_key
+from imagen_video.evaluation.scoring.metrics import METRICS, protocol, why_not
 from imagen_video.evaluation.scoring.results import Record, Records, Row, rows_of
 
 LITE0_METRICS = {"lite0", "concept", "pairs"}
@@ -91,14 +88,14 @@ class Result:
 
 
 def chosen_metrics(
-    settings: Settings, prompts: Sequence[Prompt], given: set[str]
+    settings: Settings, prompts: Sequence[Prompt], given: Mapping[str, Extractor]
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """Settle what is measured, before anything is made.
 
     Args:
         settings: as asked for.
         prompts: what is judged.
-        given: extractors that there are.
+        given: extractors that there are, by name.
 
     Returns:
         Metrics, and the reasons for those that are left out.
@@ -157,11 +154,11 @@ class Evaluator:
         """
         self._set, self._prompts, self._store = prompt_set, tuple(prompts), store
         self._settings, self._work, self._say = settings, work, say
-        self._metrics, self._missing = chosen_metrics(settings, prompts, set(networks.extractors))
+        self._metrics, self._missing = chosen_metrics(settings, prompts, networks.extractors)
         used = {METRICS[name].extractor for name in self._metrics}
         self._extractors = {k: one for k, one in networks.extractors.items() if k in used}
         self._scenes = prompt_set.scenes(store, prompts)
-        self._corpus = file_sha256(store.folder / INDEX_NAME)
+        self._corpus = corpus_digest(store.folder)
         self._features = networks.lite0() if LITE0_METRICS & set(self._metrics) else None
 
     def run(self, made: Sequence[MadeClip]) -> Result:
@@ -171,22 +168,14 @@ class Evaluator:
             made: one a prompt, in order.
 
         Raises:
-            InputError: for clips of different shapes, or files that cannot be read.
+            InputError: for clips of different shapes or rates, or files that cannot be read.
         """
         first = made[0].load()
         judge = self._judge(first)
         lossy = any(clip.lossy for clip in made)
-        shapes: list[tuple[int, ...]] = []
-
-        def loaded(clip: MadeClip) -> Clip:
-            found = clip.load()
-            shapes.append(found.shape)
-            check_same_shape([first.shape, found.shape], [made[0].name, clip.name])
-            return found
-
         records = Records(
             made=[
-                self._record(judge, ["made", clip.digest], scene, lambda clip=clip: loaded(clip))
+                self._made(judge, clip, scene, first, made[0].name)
                 for clip, scene in self._told("clips", list(zip(made, self._scenes, strict=True)))
             ],
             real=[
@@ -256,12 +245,27 @@ class Evaluator:
         *,
         features_only: bool = False,
     ) -> Record:
-        what = [PROTOCOL_VERSION, *about, repr(scene), identity(judge), features_only]
-        key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+        about = [*about, self._corpus]  # measures draw real renders to compare with
+        key = record_key(judge, scene, about, features_only=features_only)
         return kept(
             self._work / "records" / f"{key}.safetensors",
             lambda: judge.record(load(), scene, features_only=features_only),
         )
+
+    def _made(
+        self, judge: Judge, clip: MadeClip, scene: Scene, first: Clip, first_name: str
+    ) -> Record:
+        """Judge a clip that is like the first one."""
+
+        def loaded() -> Clip:
+            found = clip.load()
+            check_alike(found, clip.name, first, first_name)
+            return found
+
+        # What the clip was held against is in the key: a clip that was judged among others is
+        # found again only among others like those, and so needs no second look.
+        about = ["made", clip.digest, list(first.times), list(first.shape), list(first.size)]
+        return self._record(judge, about, scene, loaded)
 
     def _real(
         self, judge: Judge, scene: Scene, like: Clip, lossy: bool, *, features_only: bool = False
@@ -270,14 +274,14 @@ class Evaluator:
         times = like.times
         if features_only and not lossy:
             times = tuple(like.times[i] for i in like.judged)
-
-        def rendered() -> Clip:
-            frames = real_clip(scene, self._store, times, *like.shape[1:])
-            clip = Clip(frames=frames, times=times)
-            return through_codec(clip) if lossy else clip
-
-        about = ["real", self._corpus, list(times), list(like.shape), lossy]
-        return self._record(judge, about, scene, rendered, features_only=features_only)
+        about = ["real", list(times), list(like.shape), list(like.size), lossy]
+        return self._record(
+            judge,
+            about,
+            scene,
+            lambda: judged_render(scene, self._store, times, like.size, coded=lossy),
+            features_only=features_only,
+        )
 
     def _reference(self, judge: Judge, like: Clip, lossy: bool) -> list[Record]:
         """Return features of real renders of other scenes, if a distance asks for them."""
@@ -307,6 +311,7 @@ class Evaluator:
                 "kinds": sorted({prompt.kind for prompt in self._prompts}),
             },
             "clip": dict(zip(("frames", "height", "width"), clip.shape, strict=True)),
+            "made_at": dict(zip(("height", "width"), clip.size, strict=True)),
             "source_frames": list(clip.times),
             "codec": lossy,
             "corpus_index_sha256": self._corpus,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +20,7 @@ from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge
 from imagen_video.evaluation.measures.views import view_changes
 from imagen_video.evaluation.measures.words import WordReader
-from imagen_video.evaluation.scoring.metrics import METRICS
+from imagen_video.evaluation.scoring.metrics import METRICS, PROTOCOL_VERSION
 
 SCORE, FEATURE = "score/", "feature/"
 """Prefixes in a record."""
@@ -108,14 +110,15 @@ class Judge:
 
 
 def time_scores(clip: Clip) -> dict[str, float]:
-    """Return the measures of time and pixels, over all frames."""
-    return {
+    """Return the measures of time and pixels, over all frames; not those it is too short for."""
+    found = {
         "flicker": temporal.flicker(clip.frames),
         "warping": temporal.warping_error(clip.frames),
         "drift": temporal.colour_drift(clip.frames),
         "movement": temporal.movement(clip.frames),
         "detail": temporal.detail(clip.frames),
     }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _named(keys: tuple[str, ...], values: tuple[float, ...] | None) -> dict[str, float]:
@@ -131,3 +134,18 @@ def identity(judge: Judge) -> dict[str, Any]:
         "reader": None if judge.reader is None else judge.reader.name,
         "extractors": {name: dict(one.settings) for name, one in judge.extractors.items()},
     }
+
+
+def record_key(
+    judge: Judge, scene: Scene, about: Sequence[Any], *, features_only: bool = False
+) -> str:
+    """Return the name under which a record is kept.
+
+    Args:
+        judge: who judges.
+        scene: what was asked for.
+        about: plain values that identify the clip, and the corpus that it is judged with.
+        features_only: whether the scores are left out.
+    """
+    what = [PROTOCOL_VERSION, *about, repr(scene), identity(judge), features_only]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]

@@ -7,15 +7,16 @@ not compare.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from imagen_video.errors import InputError
-from imagen_video.evaluation.features.extractors import PINNED
+from imagen_video.evaluation.features.extractors import PINNED, Extractor
 from imagen_video.evaluation.features.frechet import DIMENSIONS
 from imagen_video.evaluation.material.clips import JUDGED_FRAMES, JUDGED_STRIDE, LARGEST
 
 PROTOCOL_ID = "imagen-video-evaluate"
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 LEAST_CLIPS = 16
 """Fewest clips of a Frechet distance, however few dimensions it has."""
@@ -51,8 +52,8 @@ class Metric:
     """Key of `extractors.PINNED` that must be given; none if empty."""
     stand_in: str = ""
     """What is measured instead where the extractor is missing."""
-    width: int | None = None
-    """Dimensions of a Frechet distance without projection: more vectors are needed."""
+    distance: bool = False
+    """A Frechet distance in all dimensions of the extractor: more vectors are needed."""
     vectors: int = 1
     """Vectors that a clip gives to it."""
 
@@ -119,18 +120,19 @@ METRICS: dict[str, Metric] = {
         columns=(Column(key="fvd_i3d", title="FVD (I3D)", better="lower"),),
         extractor="i3d",
         stand_in="Lite0 Frechet distance, clips",
-        width=400,
+        distance=True,
     ),
     "fvd-videomae": Metric(
         columns=(Column(key="fvd_videomae", title="FVD (VideoMAE)", better="lower"),),
         extractor="videomae",
         stand_in="Lite0 Frechet distance, clips",
+        distance=True,
     ),
     "fid": Metric(
         columns=(Column(key="fid", title="FID, frames (Inception)", better="lower"),),
         extractor="inception",
         stand_in="Lite0 Frechet distance, frames",
-        width=2048,
+        distance=True,
         vectors=JUDGED_FRAMES,
     ),
     "clip": Metric(
@@ -154,7 +156,7 @@ def protocol() -> dict[str, Any]:
         "judged_stride": JUDGED_STRIDE,
         "largest": list(LARGEST),
         "least_clips": LEAST_CLIPS,
-        "lite0_dimensions": DIMENSIONS,
+        "lite0_most_dimensions": DIMENSIONS,
         "statistics": "fp64, streamed; errors of distances by a jackknife over ten groups of clips",
         "extractors": PINNED,
     }
@@ -172,7 +174,7 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def why_not(
-    name: str, *, clips: int, reference: int, given: set[str], kinds: set[str]
+    name: str, *, clips: int, reference: int, given: Mapping[str, Extractor], kinds: set[str]
 ) -> str | None:
     """Say why a metric cannot be measured; None if it can.
 
@@ -180,7 +182,7 @@ def why_not(
         name: a key of `METRICS`.
         clips: how many are judged.
         reference: how many real ones they are compared with.
-        given: extractors that there are.
+        given: extractors that there are, by name.
         kinds: kinds of scene among the prompts.
     """
     metric = METRICS[name]
@@ -191,10 +193,21 @@ def why_not(
     fewest = min(clips, reference)
     if name == "lite0" and fewest < LEAST_CLIPS:
         return f"{fewest} clips, fewer than {LEAST_CLIPS}"
-    if metric.width is not None and fewest * metric.vectors <= metric.width:
-        needed = metric.width // metric.vectors + 1
+    return _unfit(metric, given[metric.extractor], fewest) if metric.extractor else None
+
+
+def _unfit(metric: Metric, extractor: Extractor, clips: int) -> str | None:
+    """Say why an extractor that is given cannot judge so many clips; None if it can."""
+    if extractor.frames not in (None, JUDGED_FRAMES):
         return (
-            f"{fewest} clips for {metric.width} dimensions; needs --count and --reference "
+            f"--{extractor.name} is a network of {extractor.frames} frames; "
+            f"clips are judged by {JUDGED_FRAMES}"
+        )
+    width = extractor.width if metric.distance else None
+    if width is not None and clips * metric.vectors <= width:
+        needed = width // metric.vectors + 1
+        return (
+            f"{clips} clips for {width} dimensions; needs --count and --reference "
             f"of at least {needed}"
         )
     return None

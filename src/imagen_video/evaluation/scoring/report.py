@@ -36,8 +36,11 @@ def table(result: Result) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     column = row.column
     chance = "" if row.chance is None else f"{100 * row.chance:.3g} %"
+    title = column.title
+    if row.dimensions is not None:
+        title += f", {row.dimensions} dimensions"
     return (
-        column.title,
+        title,
         shown(row.made, share=column.share),
         shown(row.real, share=column.share),
         column.better,

@@ -31,6 +31,8 @@ class Row:
     """Of real renders: the ceiling."""
     chance: float | None
     """What guessing scores."""
+    dimensions: int | None = None
+    """In which a distance compares; numbers of different ones do not compare."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -39,6 +41,7 @@ class Row:
             "title": self.column.title,
             "better": self.column.better,
             "chance": self.chance,
+            "dimensions": self.dimensions,
             "made": dataclasses.asdict(self.made),
             "real": dataclasses.asdict(self.real),
         }
@@ -71,7 +74,7 @@ def rows_of(metric: str, records: Records) -> tuple[list[Row], dict[str, str]]:
     missing: dict[str, str] = {}
     for column in METRICS[metric].columns:
         try:
-            made, real = _estimates(metric, column.key, records)
+            made, real, dimensions = _estimates(metric, column.key, records)
         except InputError as error:
             missing[column.key] = str(error)
             continue
@@ -79,7 +82,7 @@ def rows_of(metric: str, records: Records) -> tuple[list[Row], dict[str, str]]:
             missing[column.key] = "no clip to which it applies"
             continue
         chance = _chance(column, records)
-        rows.append(Row(column=column, made=made, real=real, chance=chance))
+        rows.append(Row(column=column, made=made, real=real, chance=chance, dimensions=dimensions))
     return rows, missing
 
 
@@ -91,14 +94,17 @@ def _chance(column: Column, records: Records) -> float | None:
     return column.chance
 
 
-def _estimates(metric: str, key: str, records: Records) -> tuple[Estimate | None, Estimate | None]:
+def _estimates(
+    metric: str, key: str, records: Records
+) -> tuple[Estimate | None, Estimate | None, int | None]:
+    """Return a number of what is judged and of real renders, and the dimensions of a distance."""
     if metric == "lite0":
         return _lite0(key, records)
     if metric in ("fvd", "fvd-videomae", "fid"):
         return _distances(FEATURE + METRICS[metric].extractor, records)
     if metric == "clip":
-        return _clip(key, records.made, records), _clip(key, records.real, records)
-    return _mean(key, records.made), _mean(key, records.real)
+        return _clip(key, records.made, records), _clip(key, records.real, records), None
+    return _mean(key, records.made), _mean(key, records.real), None
 
 
 def _mean(key: str, records: Sequence[Record]) -> Estimate | None:
@@ -106,16 +112,16 @@ def _mean(key: str, records: Sequence[Record]) -> Estimate | None:
     return mean_estimate(values) if values else None
 
 
-def _distances(name: str, records: Records) -> tuple[Estimate, Estimate]:
+def _distances(name: str, records: Records) -> tuple[Estimate, Estimate, int]:
     """Frechet distances on features as they are."""
     reference = Moments()
     for record in records.reference:
         reference.add(record[name])
     made, real = (_statistics([r[name] for r in some]) for some in (records.made, records.real))
-    return made.distance_to(reference), real.distance_to(reference)
+    return made.distance_to(reference), real.distance_to(reference), len(reference.mean)
 
 
-def _lite0(key: str, records: Records) -> tuple[Estimate, Estimate]:
+def _lite0(key: str, records: Records) -> tuple[Estimate, Estimate, int]:
     """Frechet distances in the principal components of the reference."""
     name = FEATURE + "lite0"
     vectors = (lambda f: f) if key == "lite0_frames" else (lambda f: clip_vector(f)[None])
@@ -130,7 +136,7 @@ def _lite0(key: str, records: Records) -> tuple[Estimate, Estimate]:
         _statistics([projection.apply(vectors(record[name])) for record in some])
         for some in (records.made, records.real)
     )
-    return made.distance_to(moments), real.distance_to(moments)
+    return made.distance_to(moments), real.distance_to(moments), dimensions
 
 
 def _statistics(clips: Sequence[Tensor]) -> SetStatistics:

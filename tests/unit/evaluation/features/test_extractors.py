@@ -70,6 +70,7 @@ def test_videomae_gives_one_vector_a_clip_and_says_what_it_is(videomae: Path) ->
     extractor = load_extractor("videomae", str(videomae))
     assert extractor.features(CLIP_FRAMES).shape == (1, 16)
     assert extractor.settings["frames"] == 16
+    assert (extractor.width, extractor.frames) == (16, 16)  # known before it has run
     assert len(extractor.settings["sha256"]) == 64
     with pytest.raises(InputError, match="4 judged frames"):
         extractor.features(CLIP_FRAMES[:4])
@@ -115,6 +116,7 @@ def test_inception_has_the_published_number_of_parameters_and_features(inception
     extractor = load_extractor("inception", str(inception))
     assert extractor.features(CLIP_FRAMES[:1]).shape == (1, 2048)
     assert extractor.settings["resize"].startswith("bilinear, no antialias")
+    assert (extractor.width, extractor.frames) == (2048, None)
 
 
 def test_the_last_inception_block_pools_by_the_largest_value() -> None:
@@ -175,6 +177,7 @@ def test_i3d_gives_400_logits_from_a_converted_file(
     extractor = load_extractor("i3d", str(tmp_path / "i3d.safetensors"))
     found = extractor.features(CLIP_FRAMES)
     assert found.shape == (1, 400)
+    assert (extractor.width, extractor.frames) == (400, 16)
     small = functional.interpolate(
         torch.from_numpy(CLIP_FRAMES).movedim(-1, 1).float(), (193, 193), mode="bilinear"
     )

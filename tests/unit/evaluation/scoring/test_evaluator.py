@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.extractors import Extractor
+from imagen_video.evaluation.material import clips as material
 from imagen_video.evaluation.material.clips import Clip, clip_times
 from imagen_video.evaluation.material.corruptions import CORRUPTIONS
 from imagen_video.evaluation.material.prompt_sets import PromptSet, prompt_lines
@@ -30,6 +31,7 @@ from imagen_video.evaluation.scoring.evaluator import (
 )
 from imagen_video.evaluation.scoring.metrics import METRICS
 from imagen_video.evaluation.scoring.report import plot, report, table
+from unit.corpus.conftest import write_store
 from unit.evaluation.conftest import thumbnails
 
 TIMES = clip_times(16, 3)
@@ -153,19 +155,21 @@ def test_scores_do_not_depend_on_the_order_of_computing(
     settings = dataclasses.replace(SETTINGS, metrics=("time", "ground"))
     made = clips(store, prompts)[:8]
     forth = evaluator(store, prompts, tmp_path / "a", settings, count=8).run(made)
-    order = module.Evaluator._told
+    order, judged = module.Evaluator._told, []
 
     def backwards(self: Evaluator, what: str, things: list[object]) -> list[object]:
         done = list(order(self, what, things))
         if what == "clips":  # judge the last one first, hand them over in their order
             for clip, scene in reversed(done):
-                judge = self._judge(clip.load())
-                self._record(judge, ["made", clip.digest], scene, clip.load)
+                judged.append(clip.name)
+                self._made(self._judge(clip.load()), clip, scene, made[0].load(), made[0].name)
         return done
 
     monkeypatch.setattr(module.Evaluator, "_told", backwards)
     back = evaluator(store, prompts, tmp_path / "b", settings, count=8).run(made)
     assert values(back) == values(forth)
+    assert judged == [str(i) for i in reversed(range(8))]
+    assert len(list((tmp_path / "b" / "records").iterdir())) == 16  # none of them was made twice
 
 
 def test_clips_of_different_shapes_are_refused(
@@ -177,6 +181,79 @@ def test_clips_of_different_shapes_are_refused(
     settings = dataclasses.replace(SETTINGS, metrics=("time",))
     with pytest.raises(InputError, match=r"short.png: got 8x24x40; expected 16x24x40"):
         evaluator(store, prompts, tmp_path, settings).run(made)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "said"),
+    [
+        (8, 3, r"short.png: got 8x24x40; expected 16x24x40"),
+        (16, 6, r"short.png: got 6 frames per second; expected 3 as 0"),
+    ],
+)
+def test_clips_that_were_judged_apart_are_not_mixed(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path, frames: int, fps: float, said: str
+) -> None:
+    settings = dataclasses.replace(SETTINGS, metrics=("time", "ground"))
+    real = clips(store, prompts)[:8]
+    times = clip_times(frames, fps)
+    other = Clip(frames=np.zeros((frames, *SIZE, 3), np.uint8), times=times)
+    others = [
+        dataclasses.replace(clip, name="short.png", digest=f"x{clip.name}", load=lambda: other)
+        for clip in real
+    ]
+    for alike in (real, others):  # each set by itself is judged, and kept
+        evaluator(store, prompts, tmp_path, settings, count=8).run(alike)
+    mixed = [*real[:4], *others[4:]]
+    with pytest.raises(InputError, match=said):
+        evaluator(store, prompts, tmp_path, settings, count=8).run(mixed)
+
+
+def test_real_renders_of_large_clips_are_coded_at_their_size_and_then_shrunk(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = dataclasses.replace(SETTINGS, metrics=("time",))
+    times = clip_times(4, 3)
+    source, judged = (384, 640), (192, 320)
+    large = Clip(frames=np.zeros((4, *judged, 3), np.uint8), times=times, source=source)
+    made = [
+        MadeClip(name=str(i), digest=f"large{i}", lossy=True, load=lambda: large) for i in range(2)
+    ]
+    coded: list[tuple[int, ...]] = []
+    write = material.write_video
+
+    def watched(path: Path, parts: Iterable[np.ndarray], fps: float) -> None:
+        whole = list(parts)
+        coded.extend(part.shape for part in whole)
+        write(path, whole, fps)
+
+    monkeypatch.setattr(material, "write_video", watched)
+    result = evaluator(store, prompts, tmp_path, settings, count=2).run(made)
+    assert coded == [(4, *source, 3)] * 2
+    assert result.settings["made_at"] == {"height": 384, "width": 640}
+    assert result.settings["clip"] == {"frames": 4, "height": 192, "width": 320}
+
+
+def test_another_corpus_is_not_judged_by_what_was_kept_of_the_one_before(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, metrics=("concept",))
+    rebuilt = SpriteStore.open(write_store(tmp_path / "rebuilt"))
+    looked: list[int] = []
+
+    def features(frames: np.ndarray) -> torch.Tensor:
+        looked.append(len(frames))
+        return few(frames)
+
+    counts = []
+    for corpus in (store, store, rebuilt):
+        made = clips(store, prompts)[:2]
+        judged = evaluator(corpus, prompts, tmp_path / "work", settings, features, count=2)
+        before = len(looked)
+        judged.run(made)
+        counts.append(len(looked) - before)
+    assert counts[1] == 0
+    assert counts[2] == counts[0] > 0
+    assert len(list((tmp_path / "work" / "probe").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -200,7 +277,8 @@ def flat(name: str, width: int) -> Extractor:
             :, :width
         ]
 
-    return Extractor(name=name, settings={"source": "test"}, features=features)
+    settings = {"source": "test"}
+    return Extractor(name=name, settings=settings, features=features, width=width, frames=16)
 
 
 def test_too_few_samples_for_a_covariance_give_no_number(
@@ -210,12 +288,34 @@ def test_too_few_samples_for_a_covariance_give_no_number(
     asked = dataclasses.replace(SETTINGS, metrics=("fvd",))
     with pytest.raises(InputError, match="8 clips for 400 dimensions"):
         evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
-    # the width of a VideoMAE is known only when it has run: the number is left out then
     asked = dataclasses.replace(SETTINGS, metrics=("fvd-videomae", "ground"), reference=8)
+    with pytest.raises(InputError, match="8 clips for 40 dimensions"):
+        evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
+    # a network whose width is not known before it has run: the number is left out then
+    given["videomae"] = dataclasses.replace(given["videomae"], width=None)
     judged = evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
     result = judged.run(clips(store, prompts)[:8])
     assert [row.column.key for row in result.rows] == ["ground"]
     assert "more than 40" in result.missing["fvd_videomae"]
+
+
+def test_a_network_of_another_number_of_frames_is_refused_before_anything_is_made(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path
+) -> None:
+    given = {"videomae": dataclasses.replace(flat("videomae", 4), frames=8)}
+    asked = dataclasses.replace(SETTINGS, metrics=("fvd-videomae",))
+    with pytest.raises(InputError, match="a network of 8 frames; clips are judged by 16"):
+        evaluator(store, prompts, tmp_path, asked, extractors=given)
+
+
+def test_a_distance_says_in_how_many_dimensions_it_compares(ceiling: Result) -> None:
+    rows = {row.column.key: row for row in ceiling.rows}
+    # half of 24 clips; the frames are many more than the ten features
+    assert rows["lite0_frames"].dimensions == few(np.zeros((1, 8, 8, 3), np.uint8)).shape[1]
+    assert rows["lite0_clips"].dimensions == COUNT // 2
+    assert rows["lite0_clips"].to_json()["dimensions"] == COUNT // 2
+    assert rows["ground"].to_json()["dimensions"] is None
+    assert f"Lite0 Frechet distance, clips, {COUNT // 2} dimensions" in table(ceiling)
 
 
 def test_the_report_is_json_without_nan_and_the_table_shows_errors_and_reasons(

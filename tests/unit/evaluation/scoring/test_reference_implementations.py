@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from imagen_video.evaluation.features.extractors import PINNED
 from imagen_video.evaluation.features.frechet import Moments, frechet_distance
 from imagen_video.evaluation.scoring.metrics import METRICS
 from imagen_video.evaluation.scoring.results import Records, rows_of
@@ -111,4 +112,6 @@ def test_fvd_and_fid_are_frechet_distances_of_raw_features() -> None:
         moments([r["feature/i3d"] for r in real]), moments([m["feature/i3d"] for m in made])
     )
     assert row.made.value == pytest.approx(expected, rel=1e-9)
-    assert METRICS["fvd"].width == 400
+    assert METRICS["fvd"].distance
+    assert PINNED["i3d"]["width"] == 400
+    assert row.dimensions == 5
