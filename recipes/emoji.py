@@ -92,6 +92,7 @@ PHASES: tuple[Phase, ...] = tuple(
         ("base", 1392, 8, 128, 1.0, 1e-3, 0.0, "muon"),
         ("base", 2398, 16, 128, 0.4, 1e-3, 0.0, "muon"),
         ("base", 3600, 16, 128, 0.35, 1e-3, 0.21, "muon"),
+        ("base", 7200, 16, 128, 0.35, 1e-3, 0.25, "muon"),
         ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
         ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
         ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
@@ -113,7 +114,9 @@ PHASES: tuple[Phase, ...] = tuple(
 """Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
 
 The base ran as two processes of one thread each (`torchrun --nproc-per-node 2 -m imagen_video
-train ...`), which changes its speed and not what it learns.
+train ...`), which changes its speed and not what it learns. Its last phase was a run of 3,600
+updates of its own that began with the weights of the phase before (`--init-from`), a warm-up, and
+the scenes of the first 3,600 updates again.
 
 In their first phase the stages from 192x320 on had an RMS norm without mean, and until their last
 phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.
