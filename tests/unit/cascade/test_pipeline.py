@@ -117,7 +117,7 @@ def test_guidance_weight_zero_is_off_where_guidance_oscillates() -> None:
         SPEC, stages=(dataclasses.replace(stage, sampling=swinging), *SPEC.stages[1:])
     )
 
-    def settled(**options: float) -> SamplingSpec:
+    def settled(**options: Any) -> SamplingSpec:
         request = Request(prompts=("a",), seeds=(1,), options={"base": StageOptions(**options)})
         return small_pipeline(spec).check(request).sampling["base"]
 
