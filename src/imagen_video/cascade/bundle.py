@@ -314,11 +314,13 @@ def _offsets(value: Any) -> tuple[int, int]:
 def _check_inside(path: Path, bundle: Path) -> None:
     """Refuse a link that leads out of the bundle.
 
-    Hub caches link their files to a store beside the snapshots: fine for them alone.
+    Hub caches (HOME/snapshots/COMMIT/...) link their files to HOME/blobs: fine for them alone.
     """
     held = bundle.resolve()
-    if held.parent.name == "snapshots":
-        held = held.parents[1]
+    for folder in (held, *held.parents):
+        if folder.parent.name == "snapshots":
+            held = folder.parents[1]
+            break
     if not path.resolve().is_relative_to(held):
         raise BundleError(
             str(path), "a link that leaves the bundle", "a plain file", "copy the file"
