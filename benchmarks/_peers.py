@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import venv
@@ -27,6 +28,13 @@ ALONE = (
     "make-a-video-pytorch==0.4.0",
     "video-diffusion-pytorch==0.7.0",
 )
+
+
+def add_peer_options(options: argparse.ArgumentParser) -> None:
+    """Add where the peers live, how they are installed, and how to leave them out."""
+    options.add_argument("--peers", type=Path, default=FOLDER)
+    options.add_argument("--without-peers", action="store_true", help="time ours only")
+    options.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
 
 
 def peers_python(folder: Path, pip_args: list[str]) -> Path:

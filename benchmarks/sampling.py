@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _peers import FOLDER, peers_python
+from _peers import add_peer_options, peers_python
 from _report import headline, machine, parser, table, write
 from _sampling_worker import CONTENDERS
 from networks import compare
@@ -31,9 +31,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=8, help="of every stage")
     options.add_argument("--runs", type=int, default=5, help="clips of each contender")
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    options.add_argument("--peers", type=Path, default=FOLDER)
-    options.add_argument("--without-peers", action="store_true", help="time ours only")
-    options.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
+    add_peer_options(options)
     args = options.parse_args()
     if args.quick:
         args.runs, args.steps = 1, 2

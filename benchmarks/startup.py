@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _peers import FOLDER, peers_python
+from _peers import add_peer_options, peers_python
 from _report import ROOT, headline, machine, parser, table, write
 
 BLOCKED = """
@@ -86,9 +86,7 @@ def main() -> None:
     """Time every answer in turn and print the medians."""
     options = parser(__doc__, "startup")
     options.add_argument("--runs", type=int, default=7)
-    options.add_argument("--peers", type=Path, default=FOLDER)
-    options.add_argument("--without-peers", action="store_true")
-    options.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
+    add_peer_options(options)
     args = options.parse_args()
     runs = 1 if args.quick else args.runs
     python = {name: (code, sys.executable) for name, code in ANSWERS.items()}

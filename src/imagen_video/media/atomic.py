@@ -63,7 +63,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise writing_error(target, error) from error
     try:
         yield temporary
-        _flush(temporary)
+        flush_to_disk(temporary)
         temporary.replace(final)
     except OSError as error:
         if not _is_about(error, temporary):
@@ -80,9 +80,12 @@ def _is_about(error: OSError, temporary: Path) -> bool:
     return error.filename is None or Path(os.fsdecode(error.filename)) == temporary
 
 
-def _flush(path: Path) -> None:
-    """Reach the disk before the rename does: else a power cut can leave an empty file."""
-    descriptor = os.open(path, os.O_RDWR)
+def flush_to_disk(path: Path) -> None:
+    """Let a file, or the names in a folder, reach the disk before what builds on it happens.
+
+    Without it a power cut can leave an empty file behind a rename.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

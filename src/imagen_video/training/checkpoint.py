@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imagen_video.errors import DataError
-from imagen_video.media.atomic import writing_error
+from imagen_video.media.atomic import flush_to_disk, writing_error
 from imagen_video.training.optim import create_state, state_tensors
 from imagen_video.training.processes import Processes
 from imagen_video.training.sharding import whole
@@ -211,24 +211,16 @@ def _finish(
     try:
         state = {**state, "sha256": {part: writer.digest() for part, writer in writers.items()}}
         (temporary / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-        _flush(temporary / "state.json")
-        _flush(temporary)
+        # before older checkpoints go
+        flush_to_disk(temporary / "state.json")
+        flush_to_disk(temporary)
         if final.exists():
             shutil.rmtree(final)
         temporary.replace(final)
-        _flush(final.parent)
+        flush_to_disk(final.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise writing_error(final, error) from error
-
-
-def _flush(path: Path) -> None:
-    """Let a file, or the names in a folder, reach the disk before older checkpoints go."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _delete_others(newest: Path, keep: int) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from imagen_video.cascade import runner
 from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.memory import PROCESS, held_bytes
 from imagen_video.cascade.options import StageOptions, clips_for
@@ -168,6 +170,20 @@ def test_memory_is_counted_where_the_network_computes(monkeypatch: pytest.Monkey
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 123)
     assert held_bytes(torch.device("cuda")) == 123
     assert held_bytes(torch.device("cpu")) > 50 << 20
+
+
+def test_a_stages_clock_runs_until_its_device_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU is still at work when it has been told everything; waiting for it belongs to it."""
+    now = [0.0]
+
+    def wait(device: torch.device) -> None:
+        assert device.type == "cpu"
+        now[0] += 5
+
+    monkeypatch.setattr(runner, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(runner, "wait_for", wait)
+    reports = small_pipeline()("a cat", seed=3).reports
+    assert [report.seconds for report in reports] == [5, 5, 5]
 
 
 def test_guidance_scale_is_refused_with_the_weight_to_pass() -> None:

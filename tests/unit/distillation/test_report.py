@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade.bundle import Bundle
-from imagen_video.cascade.pipeline import ImagenVideoPipeline, PipelineOutput, StageReport
+from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.distillation.clips import ClipMaker, judged_frames, judged_times
 from imagen_video.distillation.comparison import cells_of
@@ -231,25 +230,3 @@ def test_few_clips_that_end_before_the_many_are_refused(reporter: Reporter) -> N
     dataclasses.replace(config, long_clips=0).check(SPEC)
     with pytest.raises(InputError, match="'ssr9'"):
         dataclasses.replace(CONFIG, until="ssr9").check(SPEC)
-
-
-def test_the_clock_runs_until_the_frames_are_on_the_cpu(
-    reporter: Reporter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A GPU tells a stage done while it is still at work; the copy waits for it."""
-    at_work = 0.2
-
-    def run(_self: object, _request: object, on_stage: Any, **_: object) -> PipelineOutput:
-        clip = SPEC.stage("base").output
-        report = StageReport(name="base", clip=clip, sampling=sampling, seconds=1.0, tiles=1)
-        on_stage(report, random_video(1, 4, 3, 8, 12))
-        time.sleep(at_work)
-        return PipelineOutput(
-            frames=random_video(1, 4, 3, 8, 12), fps=3, stages={}, reports=(report,)
-        )
-
-    links = reporter.cells[0].until("base")
-    sampling = links[0].sampling
-    monkeypatch.setattr(ImagenVideoPipeline, "run", run)
-    made = ClipMaker(reporter.pipelines, tmp_path).clip(links, "a horse", 1)
-    assert 1 + at_work <= made.seconds["base"] < 2 + at_work
