@@ -187,13 +187,16 @@ class StageSpec:
                     f"within {self.output}",
                     "shrink it",
                 )
-        if self.train_frames is not None and not 1 <= self.train_frames <= self.output.frames:
-            raise InputError(
-                f"stage {self.name!r} train_frames",
-                f"{self.train_frames}",
-                f"1 to {self.output.frames}",
-                "correct it",
-            )
+        if self.train_frames is not None:
+            # a part's frames would be numbered from 0 as well
+            least = self.output.frames if self.unet.frame_position else 1
+            if not least <= self.train_frames <= self.output.frames:
+                raise InputError(
+                    f"stage {self.name!r} train_frames",
+                    f"{self.train_frames}, frame_position {self.unet.frame_position}",
+                    f"{least} to {self.output.frames}",
+                    "correct it",
+                )
         if not 0 < self.augmentation_max_t <= 1:
             raise InputError(
                 f"stage {self.name!r} augmentation_max_t",

@@ -182,10 +182,13 @@ def _network(options: TrainOptions, cascade: CascadeSpec, processes: Processes) 
     from imagen_video.models.unet import VideoUNet
 
     stage = cascade.stage(options.stage)
-    network = VideoUNet(stage.unet)
+    if options.init_from is None:
+        network = VideoUNet(stage.unet)
+    else:
+        from imagen_video.models.growth import grown
+
+        network = grown(_stored(options.init_from, stage), stage.unet, options.config.seed)
     network.gradient_checkpointing = options.config.gradient_checkpointing
-    if options.init_from is not None:
-        network.load_state_dict(_stored(options.init_from, stage).state_dict())
     return network.to(processes.device) if processes.ranks == 1 else network
 
 
@@ -197,6 +200,7 @@ def _stored(bundle: str, wanted: StageSpec) -> nn.Module:
     """
     from imagen_video.cascade.bundle import Bundle
     from imagen_video.cascade.resolve_bundle import find_bundle
+    from imagen_video.models.growth import can_grow
 
     opened = Bundle.open(find_bundle(bundle))
     found = opened.spec.stage(wanted.name)
@@ -208,13 +212,13 @@ def _stored(bundle: str, wanted: StageSpec) -> nn.Module:
             "weights that were trained, not distilled",
             "give the bundle of its teachers (of the demo's: recipes/emoji.py --teachers)",
         )
-    if found.unet != wanted.unet:
+    if not can_grow(found.unet, wanted.unet):
         names = [field.name for field in dataclasses.fields(wanted.unet)]
         differing = [n for n in names if getattr(found.unet, n) != getattr(wanted.unet, n)]
         raise BundleError(
             where,
             f"a network with another {', '.join(differing)}",
-            "the network of the preset",
+            "the network of the preset, or one that lacks only an input of it",
             "give the preset that the bundle was trained with, or leave --init-from out",
         )
     return opened.network(wanted.name)

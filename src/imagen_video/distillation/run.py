@@ -28,7 +28,7 @@ from imagen_video.data.batches.batch import Batch, BatchSource
 from imagen_video.distillation.config import DistillConfig
 from imagen_video.distillation.objective import DistillationObjective
 from imagen_video.distillation.rounds import Round, Route
-from imagen_video.distillation.teacher import Mode, Teacher, student_of
+from imagen_video.distillation.teacher import Mode, Teacher
 from imagen_video.distillation.watch import (
     Best,
     RoundDiverged,
@@ -38,6 +38,7 @@ from imagen_video.distillation.watch import (
 )
 from imagen_video.errors import BundleError, DataError, InputError
 from imagen_video.media.atomic import replacing
+from imagen_video.models.growth import grown
 from imagen_video.models.spec import UNetSpec
 from imagen_video.models.unet import VideoUNet
 from imagen_video.text.base import TextEncoder
@@ -251,7 +252,7 @@ def _run(task: StageTask, round_: Round, teacher: Teacher, teacher_sha256: str) 
             shutil.copyfile(watch.best.path(folder), temporary)
         return _finish(folder, teacher_sha256, watch.best.step, watch.best)
     task.say(f"{task.stage.name} {round_.name}: {config.steps} updates in {folder}")
-    network = student_of(teacher.network, student.unet, task.config.seed).to(task.device)
+    network = grown(teacher.network, student.unet, task.config.seed).to(task.device)
     network.gradient_checkpointing = config.gradient_checkpointing
     try:
         averaged = train(

@@ -4,7 +4,7 @@
     code)
 
 The vector is the sum of the embeddings of the noise level, the augmentation level, pooled text,
-class, numeric vector, frame rate and guidance weight, whichever the spec names.
+class, numeric vector, frame rate, guidance weight and place in the clip, whichever the spec names.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from imagen_video.models.conditions import Conditions
+from imagen_video.models.layers import zero_init
 from imagen_video.models.spec import UNetSpec
 
 CLEAN_LOGSNR = 20.0
@@ -38,13 +39,18 @@ def sinusoidal(values: Tensor, width: int, max_period: float = 10_000.0) -> Tens
 class ScalarEmbedding(nn.Module):
     """Sinusoidal features of a scalar, then a two-layer MLP with swish."""
 
-    def __init__(self, width: int, scale: float) -> None:
-        """Build the MLP; `scale` maps the scalar's range to about 0..1000."""
+    def __init__(self, width: int, scale: float, *, silent: bool = False) -> None:
+        """Build the MLP; `scale` maps the scalar's range to about 0..1000.
+
+        `silent` zeroes its last layer: a trained network that gains the embedding (`models.growth`)
+        goes on as it was.
+        """
         super().__init__()
         self.scale = scale
         self.features = min(256, width)
+        last = nn.Linear(width, width)
         self.mlp = nn.Sequential(
-            nn.Linear(self.features, width), nn.SiLU(), nn.Linear(width, width)
+            nn.Linear(self.features, width), nn.SiLU(), zero_init(last) if silent else last
         )
 
     def forward(self, values: Tensor) -> Tensor:
@@ -122,11 +128,20 @@ class ConditionEmbedding(nn.Module):
             else None
         )
         self.frame_rate = ScalarEmbedding(width, 20.0) if spec.frame_rate else None
-        self.guidance_weight = ScalarEmbedding(width, 50.0) if spec.guidance_weight else None
+        self.guidance_weight = (
+            ScalarEmbedding(width, 50.0, silent=True) if spec.guidance_weight else None
+        )
+        self.frame_position = (
+            ScalarEmbedding(width, 10.0, silent=True) if spec.frame_position else None
+        )
         self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(width, width))
 
     def forward(
-        self, logsnr: Tensor, conditions: Conditions, text: tuple[Tensor, Tensor] | None
+        self,
+        logsnr: Tensor,
+        conditions: Conditions,
+        text: tuple[Tensor, Tensor] | None,
+        num_frames: int = 1,
     ) -> Tensor:
         """Embed log SNR `(b,)` or `(b, f)` and the conditions; a missing one is the null one."""
         total = self.noise_level(_per_frame(noise_level(logsnr)))
@@ -144,7 +159,18 @@ class ConditionEmbedding(nn.Module):
             total = total + self.frame_rate(_per_frame(conditions.frame_rate))
         if self.guidance_weight is not None and conditions.guidance_weight is not None:
             total = total + self.guidance_weight(_per_frame(conditions.guidance_weight))
+        if self.frame_position is not None:
+            total = total + self._places(num_frames, conditions.is_image)
         return functional.silu(self.mlp(total))
+
+    def _places(self, num_frames: int, is_image: Tensor | None) -> Tensor:
+        """Embed the places of the frames, `(b or 1, f, width)`; zeros for images."""
+        assert self.frame_position is not None
+        device = next(self.parameters()).device
+        places = self.frame_position(torch.arange(num_frames, device=device).float()[None])
+        if num_frames == 1:
+            return places * 0  # not left out: DDP waits for the gradient of every weight
+        return places if is_image is None else places * (~is_image)[:, None, None]
 
     def _class_rows(self, class_id: Tensor | None) -> Tensor:
         """Rows of the class table, `(b or 1, f or 1)`; an id past the classes is an index error."""

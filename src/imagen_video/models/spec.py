@@ -78,6 +78,12 @@ class UNetSpec:
     """Takes the frame rate in frames per second."""
     guidance_weight: bool = False
     """Takes the guidance weight (guidance-distilled students)."""
+    frame_position: bool = False
+    """Knows which frame of the clip each frame is, by its number from 0; images have none.
+
+    Deviation: with relative positions alone (VDM, the paper) time has no direction in pure noise,
+    and a motion that the text names goes either way (docs/lab-notes.md). Whole clips only.
+    """
     residual_std: float | None = None
     """Standard deviation of (clean video - upsampled low-res video), or None for a plain v output.
 
@@ -137,7 +143,7 @@ class UNetSpec:
     @property
     def tileable(self) -> bool:
         """Whether a tile with a halo equals the full result: every operation is local."""
-        return all(
+        return not self.frame_position and all(
             level.norm == "layer" and not level.spatial_attention and level.temporal != "attention"
             for level in self.levels
         )

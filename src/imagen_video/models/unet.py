@@ -91,7 +91,7 @@ class VideoUNet(nn.Module):
         text = self._text(conditions, batch, dtype, z.device)
         # in float32 at least: bfloat16 has 8 bits, and t = 0.900 and 0.902 would look alike
         embedding = self.embedding(
-            logsnr.to(torch.promote_types(dtype, torch.float32)), conditions, text
+            logsnr.to(torch.promote_types(dtype, torch.float32)), conditions, text, num_frames
         )
         prior = self._prior(logsnr, conditions, dtype)
         seen = z if prior is None else prior.input(z)

@@ -144,6 +144,7 @@ def _base() -> UNetSpec:
         patch_size=2,
         text_width=MINILM_WIDTH,
         given_frames=True,
+        frame_position=True,
     )
 
 

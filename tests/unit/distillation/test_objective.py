@@ -13,7 +13,6 @@ from imagen_video.diffusion.samplers import DDIMSampler
 from imagen_video.distillation.objective import GUIDED_PATH_STEPS, DistillationObjective
 from imagen_video.distillation.rounds import Round
 from imagen_video.distillation.targets import ddim_step
-from imagen_video.distillation.teacher import student_of
 from imagen_video.training.draws import Draws
 from unit.cascade.small_cascades import WordEncoder, awake, random_video
 from unit.distillation.small_distillations import (
@@ -278,7 +277,7 @@ def test_the_loss_reaches_every_weight_of_the_student_and_none_of_the_teacher(
     stage: str, round_: Round
 ) -> None:
     teacher = awake(SPEC.stage(stage).unet)
-    student = student_of(teacher, teacher.spec, seed=0)
+    student = grown(teacher, teacher.spec, seed=0)
     objective = objective_of(stage, round_, network=teacher)
     objective(student, Stripes(stage).batch(0), generator()).backward()
     without = [n for n, p in student.named_parameters() if p.grad is None]

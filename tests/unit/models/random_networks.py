@@ -70,6 +70,7 @@ EVERYTHING = dataclasses.replace(
     vector_width=3,
     frame_rate=True,
     guidance_weight=True,
+    frame_position=True,
 )
 """Every condition there is."""
 

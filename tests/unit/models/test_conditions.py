@@ -186,6 +186,30 @@ def test_frame_rate_and_guidance_weight_are_heard(name: str) -> None:
     assert moved[0].abs().max() < 1e-5
 
 
+def test_only_a_network_that_knows_the_place_of_a_frame_tells_equal_frames_apart() -> None:
+    for known in (False, True):
+        spec = dataclasses.replace(ATTENTION, given_frames=False, frame_position=known)
+        z, logsnr, conditions = inputs(spec, frames=5)
+        v = awake(spec)(z[:, :1].expand_as(z).contiguous(), logsnr, conditions)
+        apart = (v - v[:, :1]).abs().amax(dim=(0, 2, 3, 4))
+        # relative positions alone see the same distances of the same frames from everywhere
+        assert (apart[1:] > 1e-2).all() if known else (apart < 1e-5).all()
+
+
+def test_images_have_no_place_packed_or_alone() -> None:
+    spec = dataclasses.replace(ATTENTION, given_frames=False, frame_position=True)
+    network = awake(spec)
+    z, logsnr, conditions = inputs(spec, frames=3)
+    packed = network(z, logsnr, conditions.replace(is_image=torch.tensor([True, True])))
+    alone = [network(z[:, i : i + 1], logsnr, conditions) for i in range(3)]
+    assert torch.allclose(packed, torch.cat(alone, dim=1), atol=1e-5)
+    network(z[:, :1], logsnr, conditions).sum().backward()
+    assert network.embedding.frame_position is not None
+    # DDP waits for the gradient of every weight, also in a batch of images
+    gradients = [p.grad for p in network.embedding.frame_position.parameters()]
+    assert all(g is not None and not g.any() for g in gradients)
+
+
 def test_values_of_frames_that_are_not_given_do_not_matter() -> None:
     network = awake(ATTENTION)
     z, logsnr, conditions = inputs(ATTENTION)
