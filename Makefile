@@ -68,17 +68,21 @@ browser: $(VENV)/.installed-dev  ## the web page in a real Chromium (apt install
 	$(PY) -m pytest -m browser $(PYTEST_ARGS)
 
 # Peers are installed into build/peers-venv, results lie in build/bench; a stopped run keeps them.
+# BENCH_ARGS goes to every script, so it holds what every script has: --quick (results go to
+# build/bench/quick, and the table is of these), --without-peers, --peers=DIR, --pip-arg=OPTION.
+BENCH_TABLE = $(PY) benchmarks/table.py $(filter --quick,$(BENCH_ARGS))
+
 bench: $(VENV)/.installed-dev  ## start-up, networks, data, cascade through ssr1: one table (20 minutes)
 	$(PY) benchmarks/startup.py $(BENCH_ARGS)
 	$(PY) benchmarks/networks.py $(BENCH_ARGS)
 	$(PY) benchmarks/data.py $(BENCH_ARGS)
 	$(PY) benchmarks/cascade.py --until ssr1 --runs 5 $(BENCH_ARGS)
-	@$(PY) benchmarks/table.py
+	@$(BENCH_TABLE)
 
 bench-full: bench  ## all other benchmarks as well: hours
 	$(PY) benchmarks/networks.py --sizes S M L --shape 8x32x32 --out build/bench/networks-8x32x32.json $(BENCH_ARGS)
 	$(PY) benchmarks/networks.py --sizes S L --out build/bench/networks-S-L.json $(BENCH_ARGS)
-	$(PY) benchmarks/training.py --stage base tsr1 $(BENCH_ARGS)
+	$(PY) benchmarks/training.py $(BENCH_ARGS)
 	$(PY) benchmarks/attention.py $(BENCH_ARGS)
 	$(PY) benchmarks/scaling.py $(BENCH_ARGS)
 	$(PY) benchmarks/scaling.py --network imagen-pytorch --out build/bench/scaling-imagen-pytorch.json $(BENCH_ARGS)
@@ -89,7 +93,7 @@ bench-full: bench  ## all other benchmarks as well: hours
 	$(PY) benchmarks/quality_per_minute.py $(BENCH_ARGS)
 	$(PY) benchmarks/quality.py $(BENCH_ARGS)
 	$(PY) benchmarks/stages.py $(BENCH_ARGS)
-	@$(PY) benchmarks/table.py
+	@$(BENCH_TABLE)
 
 # Resolved anew in an empty environment, so that nothing installed by hand slips in. Local version
 # tags (+cpu) and the CUDA packages are cut: which build of torch is taken is the user's choice.

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 import torch
-from _report import ROOT
 
-FOLDER = ROOT / "build" / "peers-venv"
 REQUIREMENTS = (
     "beartype>=0.21,<1",
     "diffusers==0.38.0",
@@ -28,13 +25,6 @@ ALONE = (
     "make-a-video-pytorch==0.4.0",
     "video-diffusion-pytorch==0.7.0",
 )
-
-
-def add_peer_options(options: argparse.ArgumentParser) -> None:
-    """Add where the peers live, how they are installed, and how to leave them out."""
-    options.add_argument("--peers", type=Path, default=FOLDER)
-    options.add_argument("--without-peers", action="store_true", help="time ours only")
-    options.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
 
 
 def peers_python(folder: Path, pip_args: list[str]) -> Path:

@@ -17,8 +17,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "build" / "bench"
 """Where results lie unless a script is told otherwise; table.py reads them there."""
+QUICK = "quick"
+"""Folder beside results that those of quick runs lie in."""
 LOOK_SECONDS = 1.0
 """How long other work is looked for before a benchmark begins."""
+PEERS_FOLDER = ROOT / "build" / "peers-venv"
+"""Environment of the peers, made by the first benchmark that needs them."""
 PACKAGES = ("imagen-video", "torch", "numpy", "transformers", "av")
 
 
@@ -40,7 +44,10 @@ def machine() -> dict[str, Any]:
 
 
 def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
-    """Return the options that every benchmark has: where to write, and a quick run that proves it.
+    """Return the options that every benchmark has, so that one list of them can go to all.
+
+    Where to write, a quick run that proves it, and the peers: a benchmark without peers takes
+    their options and has no use for them.
 
     Args:
         doc: the script's docstring.
@@ -52,18 +59,22 @@ def parser(doc: str | None, name: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--quick",
         action="store_true",
-        help="prove that it runs; the numbers mean nothing, and lie apart from results",
+        help="prove that it runs; the numbers mean nothing, and go to the folder quick beside OUT",
     )
+    peers = options.add_argument_group("peers", "no effect on a benchmark that has none")
+    peers.add_argument("--peers", type=Path, default=PEERS_FOLDER, help="their environment")
+    peers.add_argument("--without-peers", action="store_true", help="measure ours only")
+    peers.add_argument("--pip-arg", action="append", default=[], help="option of pip install")
     return options
 
 
 class _Parser(argparse.ArgumentParser):
-    """Keeps the numbers of a quick run away from those that table.py reads."""
+    """Keeps the numbers of a quick run away from results, wherever those are asked for."""
 
     def parse_args(self, *args: Any, **more: Any) -> Any:
         found = super().parse_args(*args, **more)
-        if found.quick and found.out == self.get_default("out"):
-            found.out = BENCH / "quick" / found.out.name
+        if found.quick:
+            found.out = found.out.parent / QUICK / found.out.name
         return found
 
 
@@ -85,7 +96,13 @@ def _ticks() -> tuple[int, int]:
 
 
 def headline(
-    what: str, value: float | None, unit: str, ratio: float | None = None, against: str = ""
+    what: str,
+    value: float | None,
+    unit: str,
+    ratio: float | None = None,
+    against: str = "",
+    *,
+    error: float | None = None,
 ) -> dict[str, Any]:
     """Return a line of the one table that table.py prints.
 
@@ -95,8 +112,10 @@ def headline(
         unit: of the value.
         ratio: how many times more something else takes; above 1 we are better.
         against: what that is.
+        error: standard error of the value.
     """
-    return {"what": what, "value": value, "unit": unit, "ratio": ratio, "against": against}
+    line = {"what": what, "value": value, "error": error, "unit": unit}
+    return line | {"ratio": ratio, "against": against}
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:

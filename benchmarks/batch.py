@@ -9,7 +9,6 @@ The batch is the whole command: reading the prompts, loading the weights, the ma
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import statistics
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from _report import machine, table, write
+from _report import headline, machine, parser, table, write
 
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cli.batch import BatchOptions
@@ -29,20 +28,20 @@ from imagen_video.cli.settings import parse_memory
 from imagen_video.distributed.sample import Sample
 from imagen_video.media.video_writer import VideoWriter
 
-ROOT = Path(__file__).resolve().parents[1]
 PROMPTS = ("a panda dancing", "a rocket rising", "a turtle swimming", "a lion on a red background")
 
 
 def main() -> None:
     """Measure and print both."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--bundle", default="emoji")
-    parser.add_argument("--until", default="ssr1", help="last stage to run")
-    parser.add_argument("--samples", type=int, default=4, help="a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", default="4GB")
-    parser.add_argument("--out", type=Path, default=ROOT / "runs" / "batch.json")
-    args = parser.parse_args()
+    words = parser(__doc__, "batch")
+    words.add_argument("--bundle", default="emoji")
+    words.add_argument("--until", default="ssr1", help="last stage to run")
+    words.add_argument("--samples", type=int, default=4, help="a round")
+    words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--memory", default="4GB")
+    args = words.parse_args()
+    if args.quick:
+        args.until, args.samples, args.rounds = "base", 1, 1
     taken: dict[str, list[tuple[float, float]]] = {"bare pipeline": [], "batch": []}
     with tempfile.TemporaryDirectory() as folder:
         lines = [PROMPTS[i % len(PROMPTS)] for i in range(args.samples)]
@@ -79,6 +78,7 @@ def main() -> None:
         for name, values in settled.items()
     ]
     print(table(rows))
+    found = []
     pairs = list(zip(*settled.values(), strict=True))
     for kind, place in (("wall", 0), ("processor", 1)):
         shares = [bare[place] / batched[place] for bare, batched in pairs]
@@ -86,8 +86,12 @@ def main() -> None:
         print(
             f"throughput over the bare pipeline's, {kind}: {statistics.median(shares):.1%} ({each})"
         )
+        what = f"batch through {args.until}, samples an hour of {kind} time"
+        hourly = 3600 * args.samples / statistics.median(batched[place] for _, batched in pairs)
+        share = statistics.median(shares)
+        found.append(headline(what, hourly, "1/h", share, "share of the bare pipeline's"))
     about = {"bundle": args.bundle, "until": args.until, "samples": args.samples}
-    write(args.out, {"machine": machine(), **about, "seconds": settled})
+    write(args.out, {"machine": machine(), **about, "seconds": settled, "headline": found})
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from _network_worker import CONTENDERS
-from _peers import add_peer_options, peers_python
+from _peers import peers_python
 from _report import ROOT, headline, machine, parser, table, write
 
 WORKER = Path(__file__).with_name("_network_worker.py")
@@ -161,7 +161,6 @@ def main() -> None:
     options.add_argument("--sizes", nargs="+", choices=("S", "M", "L"), default=["M"])
     options.add_argument("--shape", default="16x24x40", help="frames x height x width")
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    add_peer_options(options)
     args = options.parse_args()
     if args.quick:
         args.runs, args.sizes, args.shape = 1, args.sizes[:1], "4x8x8"

@@ -3,12 +3,14 @@
     python benchmarks/quality.py --bundle emoji --corpus build/corpus --prompts 100 --until tsr3
 
 Subject, ground and motion were each seen in training, but never this pair of them. Every number
-stands beside that of real renders of the same scenes, measured in the same way. Clips are kept
+stands beside that of real renders of the same scenes, measured in the same way, and has its
+standard error over clips; `-` where all clips agree, which tells no spread. Clips are kept
 under build/bench/quality/ as they are made, so a stopped run goes on where it was.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import sys
 import time
@@ -35,7 +37,8 @@ from imagen_video.evaluation.material.real_renders import (
 )
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
 from imagen_video.evaluation.measures.motion import classify_motion
-from imagen_video.evaluation.measures.retrieval import SubjectProbe, share
+from imagen_video.evaluation.measures.retrieval import SubjectProbe
+from imagen_video.evaluation.scoring.statistics import mean_estimate
 from imagen_video.media.frames import to_float, to_uint8
 from imagen_video.media.video_writer import write_video
 
@@ -126,13 +129,47 @@ def fitted_probe(
     return SubjectProbe.fit(load_file(path)["features"], labels)
 
 
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """A share of clips."""
+
+    value: float
+    """0 to 1."""
+    error: float | None
+    """Its standard error over clips; None where all of them agree, or there is but one."""
+
+    @classmethod
+    def of(cls, answers: Sequence[bool]) -> Share:
+        """Return the share of True."""
+        found = mean_estimate([float(answer) for answer in answers])
+        return cls(found.value, found.error or None)
+
+
+def compared(made: dict[str, Share], real: dict[str, Share]) -> list[dict[str, Any]]:
+    """Return a line a share, beside that of real renders."""
+    return [
+        {
+            "right": name,
+            "made": share.value,
+            "+-": share.error,
+            "real renders": real[name].value,
+            "+- of it": real[name].error,
+            "made / real": share.value / (real[name].value or 1),
+        }
+        for name, share in made.items()
+    ]
+
+
 def judge(
     clips: Sequence[np.ndarray],
     scenes: Sequence[Scene],
     times: Sequence[float],
     probe: SubjectProbe,
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Measure some clips of the scenes; return shares, and what was seen in every clip."""
+) -> tuple[dict[str, Share], list[dict[str, Any]]]:
+    """Measure some clips of the scenes; return shares, and what was seen in every clip.
+
+    A share of no clips (motion, where all are still) is left out.
+    """
     ranked = probe.ranked(torch.stack([look(feature_network(), clip) for clip in clips]))
     seen = [
         {
@@ -146,14 +183,14 @@ def judge(
     ]
     pairs = list(zip(seen, scenes, strict=True))
     moving = [(s, scene) for s, scene in pairs if scene.motion != "still"]
-    shares = {
-        "ground": share(s["ground"] == scene.ground for s, scene in pairs),
-        "subject top-1": share(scene.subjects[0] == s["subjects"][0] for s, scene in pairs),
-        "subject top-5": share(scene.subjects[0] in s["subjects"] for s, scene in pairs),
-        "motion": share(s["motion"] == scene.motion for s, scene in pairs),
-        "motion, without still": share(s["motion"] == scene.motion for s, scene in moving),
+    right = {
+        "ground": [s["ground"] == scene.ground for s, scene in pairs],
+        "subject top-1": [scene.subjects[0] == s["subjects"][0] for s, scene in pairs],
+        "subject top-5": [scene.subjects[0] in s["subjects"] for s, scene in pairs],
+        "motion": [s["motion"] == scene.motion for s, scene in pairs],
+        "motion, without still": [s["motion"] == scene.motion for s, scene in moving],
     }
-    return shares, seen
+    return {name: Share.of(answers) for name, answers in right.items() if answers}, seen
 
 
 _loaded: list[Lite0] = []
@@ -199,15 +236,7 @@ def main() -> None:
     real, real_seen = judge(
         [real_clip(s, store, times, *size) for s in scenes], scenes, times, probe
     )
-    rows = [
-        {
-            "right": k,
-            "made": made[k],
-            "real renders": real[k],
-            "made / real": made[k] / (real[k] or 1),
-        }
-        for k in made
-    ]
+    rows = compared(made, real)
     print(f"{len(clips)} held-out clips, {stage.output} ({stage.name}), {len(names)} names\n")
     print(table(rows))
     about = {
@@ -223,6 +252,7 @@ def main() -> None:
             "%",
             row["made / real"],
             "real renders (1 is right)",
+            error=None if row["+-"] is None else 100 * row["+-"],
         )
         for row in rows
     ]

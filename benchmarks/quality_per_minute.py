@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _peers import FOLDER, peers_python
+from _peers import peers_python
 from _report import BENCH, ROOT, headline, machine, parser, table, write
 from safetensors.torch import save_file
 
@@ -30,7 +30,7 @@ from imagen_video.presets.emoji import TEXT_ENCODER
 from imagen_video.text.registry import build_text_encoder
 
 WORKER = Path(__file__).with_name("_quality_worker.py")
-NETWORKS = ("imagen-video", "imagen-pytorch")
+OURS, PEER = "imagen-video", "imagen-pytorch"
 STRIDE = 8
 """Source frames between two frames."""
 
@@ -113,6 +113,20 @@ def seconds_to(curve: list[dict[str, float]], loss: float) -> float | None:
     return next((point["seconds"] for point in curve if point["loss"] <= loss), None)
 
 
+def headlines(curves: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """Return our last error beside the peer's, and when we had reached that; ours alone if none."""
+    ours, theirs = curves[OURS], curves.get(PEER)
+    what = f"held-out v-error after {ours[-1]['seconds'] / 60:.3g} minutes"
+    if theirs is None:
+        return [headline(what, ours[-1]["loss"], "")]
+    found = [headline(what, ours[-1]["loss"], "", theirs[-1]["loss"] / ours[-1]["loss"], PEER)]
+    reached = seconds_to(ours, theirs[-1]["loss"])
+    if reached is not None:
+        faster = theirs[-1]["seconds"] / reached
+        found.append(headline(f"time to {PEER}'s last error", reached, "s", faster, PEER))
+    return found
+
+
 def main() -> None:
     """Train in turn and print."""
     options = parser(__doc__, "quality_per_minute")
@@ -124,7 +138,6 @@ def main() -> None:
     options.add_argument("--learning-rate", type=float, default=4e-4)
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     options.add_argument("--corpus", type=Path, default=ROOT / "build" / "corpus")
-    options.add_argument("--peers", type=Path, default=FOLDER)
     args = options.parse_args()
     counts = {"train": 4096, "held_out": 64}
     turns = max(1, round(60 * args.minutes / args.turn))
@@ -139,8 +152,10 @@ def main() -> None:
         "threads": args.threads,
         "seed": 0,
     }
-    data, peers = prepared(args, counts), peers_python(args.peers, [])
-    pythons = dict(zip(NETWORKS, (Path(sys.executable), peers), strict=True))
+    data = prepared(args, counts)
+    pythons = {OURS: Path(sys.executable)}
+    if not args.without_peers:
+        pythons[PEER] = peers_python(args.peers, args.pip_arg)
     running = [Contender(name, python, data, settings) for name, python in pythons.items()]
     try:
         for number in range(turns):
@@ -153,8 +168,6 @@ def main() -> None:
     finally:
         for contender in running:
             contender.stop()
-    ours, theirs = running
-    reached = seconds_to(ours.curve, theirs.curve[-1]["loss"])
     rows = [
         {
             "network": contender.name,
@@ -167,19 +180,9 @@ def main() -> None:
         for contender in running
     ]
     print(table(rows))
-    spent = f"{rows[0]['minutes']:.3g} minutes"
-    ratio = theirs.curve[-1]["loss"] / ours.curve[-1]["loss"]
-    found = [
-        headline(f"held-out v-error after {spent}", ours.curve[-1]["loss"], "", ratio, theirs.name)
-    ]
-    if reached is not None:
-        faster = theirs.curve[-1]["seconds"] / reached
-        found.append(
-            headline("time to imagen-pytorch's last error", reached, "s", faster, theirs.name)
-        )
     curves = {contender.name: contender.curve for contender in running}
     about = {"machine": machine(), "settings": settings, "shape": args.shape}
-    write(args.out, {**about, "curves": curves, "table": rows, "headline": found})
+    write(args.out, {**about, "curves": curves, "table": rows, "headline": headlines(curves)})
 
 
 if __name__ == "__main__":

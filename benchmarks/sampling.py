@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _peers import add_peer_options, peers_python
+from _peers import peers_python
 from _report import headline, machine, parser, table, write
 from _sampling_worker import CONTENDERS
 from networks import compare
@@ -31,7 +31,6 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=8, help="of every stage")
     options.add_argument("--runs", type=int, default=5, help="clips of each contender")
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    add_peer_options(options)
     args = options.parse_args()
     if args.quick:
         args.runs, args.steps = 1, 2

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from _peers import FOLDER, peers_python
+from _peers import peers_python
 from _report import exponent, headline, machine, parser, table, write
 from networks import PEERS, Contender
 
@@ -60,9 +60,12 @@ def main() -> None:
     options.add_argument("--mode", choices=("forward", "train"), default="train")
     options.add_argument("--runs", type=int, default=5)
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
-    options.add_argument("--peers", type=Path, default=FOLDER)
     args = options.parse_args()
-    python = peers_python(args.peers, []) if args.network in PEERS else Path(sys.executable)
+    peer = args.network in PEERS
+    if peer and args.without_peers:
+        print(f"{args.network} is left out: --without-peers", file=sys.stderr)
+        return
+    python = peers_python(args.peers, args.pip_arg) if peer else Path(sys.executable)
     axes = QUICK if args.quick else POINTS
     args.runs = 1 if args.quick else args.runs
     rows, fitted = [], []

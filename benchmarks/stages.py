@@ -3,8 +3,10 @@
     python benchmarks/stages.py --bundle emoji --corpus build/corpus --clips 64 [--inside 64]
 
 Super-resolution stages against bilinear, frame repeat and linear blend: Lite0 Frechet distance to
-real renders (lower is better), gradient energy over that of real renders (1 is right). Every stage:
-the loss with the right caption against a wrong one, same clips, noise and noise levels.
+real renders (lower is better), gradient energy over that of real renders (1 is right). Distances
+have standard errors, and so has their difference to a baseline, paired by scene: `ours is` better
+or worse where it exceeds two of them (`_distances.py`). Every stage: the loss with the right
+caption against a wrong one, same clips, noise and noise levels.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _distances import Distances
 from _report import headline, machine, parser, table, write
 
 from imagen_video.cascade.conditioning import low_res_of
@@ -26,7 +29,6 @@ from imagen_video.corpus.scenes import Scene, SceneSource, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.data.batches.batch import Batch
 from imagen_video.data.batches.scene_clips import SceneBatches
-from imagen_video.evaluation.features.frechet import DIMENSIONS, lite0_frechet_distance
 from imagen_video.evaluation.features.lite0 import Lite0
 from imagen_video.evaluation.material.real_renders import real_video
 from imagen_video.evaluation.measures.baselines import baselines, gradient_energy, step_energy
@@ -54,18 +56,15 @@ class Sets:
         self.energies.setdefault(name, []).append(energies)
 
     def rows(self, stage: str, where: str) -> list[dict[str, Any]]:
-        """Compare everything with `real`."""
-        real = torch.stack(self.features["real"])
-        dimensions = min(DIMENSIONS, len(real) // 2)
+        """Compare everything with `real`, and the baselines with the stage."""
+        distances = Distances({name: torch.stack(each) for name, each in self.features.items()})
         space, still = (sum(e[i] for e in self.energies["real"]) for i in (0, 1))
         lines = []
-        for name in self.features:
+        for name, energies in self.energies.items():
             if name == "real":
                 continue
-            vectors, energies = torch.stack(self.features[name]), self.energies[name]
-            distance = lite0_frechet_distance(real, vectors, dimensions)
             line: dict[str, Any] = {"stage": stage, "where": where, "output": name}
-            line |= {"clips": len(vectors), "dimensions": dimensions, "Lite0 Frechet": distance}
+            line |= distances.row(name, ours=stage)
             line["gradient energy / real"] = sum(e[0] for e in energies) / space
             line["frame change / real"] = sum(e[1] for e in energies) / still if still else None
             lines.append(line)
@@ -171,6 +170,20 @@ def caption_losses(
     }
 
 
+def headlines(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a line an output: its distance with the error, and whether ours beats it."""
+    return [
+        headline(
+            f"{row['stage']} {row['where']}, {row['output']}",
+            row["Lite0 Frechet"],
+            "distance",
+            against=f"ours: {row['ours is']}" if row["ours is"] else "",
+            error=row["+-"],
+        )
+        for row in rows
+    ]
+
+
 def say(text: str) -> None:
     """Show how far it is."""
     print(text, file=sys.stderr)
@@ -211,13 +224,7 @@ def main() -> None:
     captions = [caption_losses(pipeline, s, run, run.batches) for s in chosen if run.batches]
     print(table(rows), table(captions), sep="\n\n")
     about = {"machine": machine(), "bundle": pipeline.digest, "precision": precision}
-    found = [
-        headline(
-            f"{row['stage']} {row['where']}, {row['output']}", row["Lite0 Frechet"], "distance"
-        )
-        for row in rows
-    ]
-    write(run.out, {**about, "outputs": rows, "captions": captions, "headline": found})
+    write(run.out, {**about, "outputs": rows, "captions": captions, "headline": headlines(rows)})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from _peers import add_peer_options, peers_python
+from _peers import peers_python
 from _report import ROOT, headline, machine, parser, table, write
 
 BLOCKED = """
@@ -86,7 +86,6 @@ def main() -> None:
     """Time every answer in turn and print the medians."""
     options = parser(__doc__, "startup")
     options.add_argument("--runs", type=int, default=7)
-    add_peer_options(options)
     args = options.parse_args()
     runs = 1 if args.quick else args.runs
     python = {name: (code, sys.executable) for name, code in ANSWERS.items()}

@@ -133,7 +133,7 @@ def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__, "training")
     arguments.add_argument("--preset", default="emoji")
-    arguments.add_argument("--stage", nargs="+", default=["base"])
+    arguments.add_argument("--stage", nargs="+", default=["base", "tsr1"])
     arguments.add_argument("--clips", type=int, default=1, help="clips in a batch")
     arguments.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     arguments.add_argument("--gradient-checkpointing", action="store_true")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +35,7 @@ def test_one_size_has_no_exponent() -> None:
         REPORT.exponent([4.0, 4.0], [1.0, 2.0])
 
 
-def result(folder: Path, name: str, load: float, **line: Any) -> None:
+def result(folder: Path, name: str, load: float | None, **line: Any) -> None:
     about = {**REPORT.machine(), "busy_at_start": load}
     headline = REPORT.headline(line.pop("what"), 2.0, "s", **line)
     (folder / f"{name}.json").write_text(json.dumps({"machine": about, "headline": [headline]}))
@@ -43,24 +44,99 @@ def result(folder: Path, name: str, load: float, **line: Any) -> None:
 def test_the_table_joins_all_results_and_names_those_of_a_busy_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result(tmp_path, "idle", 0.0, what="a step", ratio=3.5, against="a peer")
-    result(tmp_path, "busy", 99.0, what="an import")
+    result(tmp_path, "idle", 0.05, what="a step", ratio=3.5, against="a peer", error=0.25)
+    result(tmp_path, "busy", 0.99, what="an import")  # one of two cores taken is not idle
+    result(tmp_path, "unknown", None, what="a third")
     monkeypatch.setattr(sys, "argv", ["table.py", "--bench", str(tmp_path)])
     TABLE.main()
     said = capsys.readouterr().out
-    row = next(line for line in said.splitlines() if line.startswith("| idle"))
-    assert [cell.strip() for cell in row.split("|")[2:-1]] == ["a step", "2", "s", "3.5", "a peer"]
-    assert said.rstrip().endswith("other work ran beside: busy")
+    cores = REPORT.machine()["cores"]
+    rows = {name: cells(said, name) for name in ("idle", "busy", "unknown")}
+    assert rows["idle"] == ["a step", "2", "0.25", "s", "3.5", "a peer", ""]
+    assert rows["busy"][-1] == f"0.99 of {cores} cores"
+    assert rows["unknown"][-1] == "not looked for"
+    notice = said.rstrip().rpartition("beside: ")[2]
+    assert notice == f"busy (0.99 of {cores} cores), unknown (not looked for)"
 
 
-@pytest.mark.parametrize("words", [["--quick"], ["--quick", "--out", "mine.json"], []])
+def cells(said: str, name: str) -> list[str]:
+    """Return what a line of the table says after the benchmark's name."""
+    row = next(line for line in said.splitlines() if line.startswith(f"| {name} "))
+    return [cell.strip() for cell in row.split("|")[2:-1]]
+
+
+def test_the_table_of_quick_runs_is_of_what_they_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result(tmp_path, "whole", 0.0, what="a step")
+    (tmp_path / "quick").mkdir()
+    result(tmp_path / "quick", "tried", 0.0, what="a step")
+    monkeypatch.setattr(sys, "argv", ["table.py", "--bench", str(tmp_path), "--quick"])
+    TABLE.main()
+    said = capsys.readouterr().out
+    assert "| tried" in said
+    assert "whole" not in said
+    assert "mean nothing" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "networks.json"),
+        (["--quick"], "quick/networks.json"),
+        (["--out", "some/mine.json"], "some/mine.json"),
+        (["--quick", "--out", "some/mine.json"], "some/quick/mine.json"),
+    ],
+)
 def test_a_quick_run_leaves_results_alone(
-    words: list[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(REPORT, "LOOK_SECONDS", 0.0)
-    out = REPORT.parser("What.", "networks").parse_args(words).out
-    expected = REPORT.BENCH / ("quick" if words else "") / "networks.json"
-    assert out == (Path("mine.json") if "--out" in words else expected)
+    monkeypatch.setattr(REPORT, "BENCH", Path())
+    assert REPORT.parser("What.", "networks").parse_args(words).out == Path(expected)
+
+
+SCRIPTS = sorted(
+    path.stem for path in FOLDER.glob("*.py") if path.stem != "table" and path.stem[0] != "_"
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_benchmark_has_the_common_options(name: str) -> None:
+    source = (FOLDER / f"{name}.py").read_text(encoding="utf-8")
+    assert f'parser(__doc__, "{name}")' in source
+    assert "ArgumentParser" not in source
+
+
+@pytest.mark.parametrize("name", ["networks", "quality_per_minute", "sampling", "scaling"])
+def test_a_benchmark_with_peers_takes_the_words_of_bench_args(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make bench-full BENCH_ARGS=...` hands the same words to all of them."""
+
+    class Parsed(Exception):
+        """The options were read; nothing was measured."""
+
+    parse = REPORT._Parser.parse_args
+
+    def stop(self: Any) -> None:
+        args = parse(self, ["--quick", "--without-peers", "--peers=p", "--pip-arg=-v"])
+        raise Parsed(args.pip_arg)
+
+    module = script(name)
+    monkeypatch.setattr(REPORT, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(REPORT._Parser, "parse_args", stop)
+    with pytest.raises(Parsed, match="-v"):
+        module.main()
+
+
+def test_make_hands_the_quick_option_on_to_the_table() -> None:
+    asked = ["make", "--dry-run", "bench-full", "BENCH_ARGS=--quick --without-peers"]
+    folder = FOLDER.parent
+    said = subprocess.run(asked, cwd=folder, check=True, stdout=subprocess.PIPE, text=True).stdout
+    tables = [line for line in said.splitlines() if "benchmarks/table.py" in line]
+    assert [line.split()[-1] for line in tables] == ["--quick", "--quick"]
+    assert all("--without-peers" not in line for line in tables)
 
 
 def test_other_work_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +160,27 @@ def test_the_time_to_a_loss_is_that_of_the_first_turn_below_it() -> None:
     seconds_to = script("quality_per_minute").seconds_to
     assert seconds_to(curve, 0.4) == 60.0
     assert seconds_to(curve, 0.1) is None
+
+
+def test_without_the_peer_its_minutes_are_not_compared() -> None:
+    module = script("quality_per_minute")
+    curve = [{"seconds": 30.0, "loss": 0.5}, {"seconds": 60.0, "loss": 0.2}]
+    (alone,) = module.headlines({"imagen-video": curve})
+    assert (alone["value"], alone["ratio"]) == (0.2, None)
+    peer = [{"seconds": 30.0, "loss": 0.6}, {"seconds": 60.0, "loss": 0.4}]
+    error, time = module.headlines({"imagen-video": curve, "imagen-pytorch": peer})
+    assert (error["ratio"], time["value"]) == (2.0, 60.0)
+
+
+def test_a_share_of_clips_has_a_standard_error() -> None:
+    quality = script("quality")
+    found = quality.Share.of([True, False, True, False, True])
+    assert found.value == pytest.approx(0.6)
+    assert found.error == pytest.approx((0.6 * 0.4 / 4) ** 0.5)
+    certain = quality.Share.of([True, True])
+    assert (certain.value, certain.error) == (1.0, None)
+    (row,) = quality.compared({"motion": found}, {"motion": certain})
+    assert (row["+-"], row["+- of it"], row["made / real"]) == (found.error, None, found.value)
 
 
 def test_what_an_install_brings_is_counted_once_and_without_extras() -> None:
