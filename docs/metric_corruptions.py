@@ -2,9 +2,10 @@
 
 python docs/metric_corruptions.py [--corpus build/corpus] [--clips 20] [--work runs/corruptions]
 
-Writes docs/images/metric_corruptions.png and prints the table of docs/evaluation.md. A metric sees
-a fault if it moves the wrong way with every step of strength (of `as real` metrics: away from the
-real score), and by three standard errors at the strongest; `late` if only the latter; `no` if not.
+Writes docs/images/metric_corruptions.png and prints the table of docs/evaluation.md. Scores lie in
+WORK and are not computed again. A metric sees a fault if it moves the wrong way with every step of
+strength (of `as real` metrics: away from the real score), and by three standard errors at the
+strongest; `late` if only the latter; `no` if not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge
 from imagen_video.evaluation.measures.words import WordReader
 from imagen_video.evaluation.scoring.judge import Judge, record_key
-from imagen_video.evaluation.scoring.metrics import METRICS, Better
+from imagen_video.evaluation.scoring.metrics import METRICS, PROTOCOL_VERSION, Better
 from imagen_video.evaluation.scoring.results import Records, rows_of
 
 TIMES = tuple(range(0, 128, 8))
@@ -49,6 +50,11 @@ SETS: dict[str, tuple[str, ...]] = {
 """Kind of scene -> metrics that are tried on it."""
 FAR = 3.0
 """Standard errors from which on a change counts."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
+DASHES = ("-", "--", ":", "-.")
+"""Colours that most eyes tell apart (Okabe and Ito), each in every kind of line."""
+UNSEEN: dict[str, Any] = {"color": "#cccccc", "ls": "-", "lw": 1}
+"""Line of a column that does not see the fault."""
 
 Series = dict[str, list[tuple[float, float]]]
 """Column -> value and standard error at strengths 0 to 4."""
@@ -149,8 +155,8 @@ def measured(kind: str, store: SpriteStore, features: Any, args: Any) -> dict[st
             if strength:
                 made = records(f"{fault}-{strength}", lambda f, s=strength, c=spoil: c(f, s))
             for metric in SETS[kind]:
-                rows, _ = rows_of(metric, Records(made=made, real=clean, reference=known))
-                for row in rows:
+                judged = Records(made=made, real=clean, reference=known, scenes=scenes)
+                for row in rows_of(metric, judged)[0]:
                     value = (row.made.value, row.made.error or 0.0)
                     series.setdefault(row.column.key, []).append(value)
         found[fault] = {key: some for key, some in series.items() if len(some) == 5}
@@ -174,26 +180,55 @@ def verdict(series: Sequence[tuple[float, float]], better: Better) -> str:
     return "yes" if all(b >= a for a, b in itertools.pairwise(worse)) else "late"
 
 
+def columns_of(found: dict[str, Series]) -> list[str]:
+    """Return the columns that were measured at every strength of some fault, in order."""
+    return list(dict.fromkeys(key for series in found.values() for key in series))
+
+
+def markdown(found: dict[str, Series]) -> str:
+    """Write one row a column: its clean value, and verdict and strongest value of each fault."""
+    columns = {c.key: c for metric in METRICS.values() for c in metric.columns}
+    lines = ["| metric (clean value) | " + " | ".join(found) + " |"]
+    lines.append("| --- |" + " --- |" * len(found))
+    for key in columns_of(found):
+        cells, clean = [], 0.0
+        for series in found.values():
+            if key not in series:  # at some strength no clip was left to which it applies
+                cells.append("no clip left")
+                continue
+            clean, last = series[key][0][0], series[key][-1][0]
+            cells.append(f"{verdict(series[key], columns[key].better)} ({last:.3g})")
+        lines.append(f"| {columns[key].title} ({clean:.3g}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def looks_of(keys: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return a line for each column that no other has, none of them grey: grey sees nothing."""
+    looks = [(colour, dashes) for dashes in DASHES for colour in COLOURS]
+    if len(keys) > len(looks):
+        raise ValueError(
+            f"the plot got {len(keys)} columns; expected at most {len(looks)}; add to DASHES"
+        )
+    pairs = zip(keys, looks, strict=False)
+    return {key: {"color": colour, "ls": dashes, "lw": 1.8} for key, (colour, dashes) in pairs}
+
+
 def plot(found: dict[str, Series], path: Path) -> None:
     """Draw one panel a fault: harm over the standard error, by strength."""
     from matplotlib.figure import Figure
 
     columns = {c.key: c for metric in METRICS.values() for c in metric.columns}
-    figure = Figure(figsize=(13, 7.5), layout="constrained")
+    figure = Figure(figsize=(13, 8.5), layout="constrained")
     panels = figure.subplots(2, 3).flat
-    keys = list(next(iter(found.values())))
-    import matplotlib as mpl
-
-    colours = dict(zip(keys, mpl.colormaps["tab20"](np.linspace(0, 1, len(keys))), strict=True))
+    keys = columns_of(found)
+    looks = looks_of(keys)
     for axes, (fault, series) in zip(panels, found.items(), strict=False):
         for key, some in series.items():
             seen = verdict(some, columns[key].better) != "no"
             error = [max(np.hypot(some[0][1], e), 1e-3) for _, e in some]
             height = [h / e for h, e in zip(harm(some, columns[key].better), error, strict=True)]
-            style: dict[str, Any] = {"color": colours[key], "lw": 1.8, "label": columns[key].title}
-            if not seen:
-                style |= {"color": "#cccccc", "lw": 1}
-            axes.plot(range(5), height, marker="o", ms=3, zorder=2 if seen else 1, **style)
+            look = looks[key] if seen else UNSEEN
+            axes.plot(range(5), height, marker="o", ms=3, zorder=2 if seen else 1, **look)
         axes.axhline(FAR, color="k", ls=":", lw=1)
         axes.set_yscale("symlog", linthresh=FAR)
         axes.set_title(fault)
@@ -203,8 +238,8 @@ def plot(found: dict[str, Series], path: Path) -> None:
     last = figure.axes[-1]
     last.axis("off")
     for key in keys:
-        last.plot([], [], color=colours[key], label=columns[key].title)
-    last.plot([], [], color="#cccccc", label="does not see it")
+        last.plot([], [], label=columns[key].title, **looks[key])
+    last.plot([], [], label="does not see it", **UNSEEN)
     last.legend(loc="center", fontsize=8, ncols=1, frameon=False)
     figure.savefig(path, dpi=100)
 
@@ -223,15 +258,7 @@ def main() -> None:
     for kind in SETS:
         for fault, series in measured(kind, store, features, args).items():
             found[fault] |= series
-    columns = {c.key: c for metric in METRICS.values() for c in metric.columns}
-    print("| metric (clean value) | " + " | ".join(CORRUPTIONS) + " |")
-    print("| --- |" + " --- |" * len(CORRUPTIONS))
-    for key, clean in found["blur"].items():
-        cells = []
-        for fault in CORRUPTIONS:
-            some = found[fault][key]
-            cells.append(f"{verdict(some, columns[key].better)} ({some[-1][0]:.3g})")
-        print(f"| {columns[key].title} ({clean[0][0]:.3g}) | " + " | ".join(cells) + " |")
+    print(f"protocol {PROTOCOL_VERSION}\n\n{markdown(found)}")
     out = Path(__file__).parent / "images" / "metric_corruptions.png"
     plot(found, out)
     (args.work / "corruptions.json").write_text(json.dumps(found), encoding="utf-8")

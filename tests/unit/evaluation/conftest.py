@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -15,6 +19,14 @@ from unit.corpus.conftest import write_store
 
 TIMES = tuple(range(0, 128, 8))
 """The frames of the base model."""
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def script(folder: str, name: str) -> ModuleType:
+    """Import a script that lies beside the package."""
+    if str(ROOT / folder) not in sys.path:
+        sys.path.insert(0, str(ROOT / folder))
+    return importlib.import_module(name)
 
 
 def rectangle_clip(motion: str, ground: str = "green", height: int = 48) -> np.ndarray:

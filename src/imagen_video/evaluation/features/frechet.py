@@ -18,6 +18,9 @@ from imagen_video.errors import InputError
 
 DIMENSIONS = 64
 """Principal components that are compared where there are enough samples."""
+LEAST_PER_DIMENSION = 2
+"""Vectors for each dimension that a reported distance needs. Two samples of the same N(0, I_400)
+are 203 apart with 401 vectors each, 102 with 800: below this a distance speaks of the count."""
 
 
 @dataclass

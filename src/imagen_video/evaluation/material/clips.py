@@ -66,10 +66,7 @@ class Clip:
     @property
     def judged(self) -> tuple[int, ...]:
         """Indices of the frames that are judged for content."""
-        wanted = [JUDGED_STRIDE * i for i in range(JUDGED_FRAMES)]
-        times = np.asarray(self.times)
-        found = (int(np.argmin(abs(times - time))) for time in wanted if time <= times[-1] + 0.5)
-        return tuple(dict.fromkeys(found))
+        return judged_of(self.times)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,6 +83,18 @@ def clip_times(frames: int, fps: float) -> tuple[float, ...]:
         fps: of the clip.
     """
     return tuple(index * SOURCE_FPS / fps for index in range(frames))
+
+
+def judged_of(times: Sequence[float]) -> tuple[int, ...]:
+    """Return the indices of the frames that are judged for content.
+
+    Args:
+        times: source frame (24 fps) of each frame.
+    """
+    wanted = [JUDGED_STRIDE * i for i in range(JUDGED_FRAMES)]
+    found = np.asarray(times)
+    index = (int(np.argmin(abs(found - time))) for time in wanted if time <= found[-1] + 0.5)
+    return tuple(dict.fromkeys(index))
 
 
 def rate_of(times: Sequence[float]) -> float:

@@ -27,7 +27,7 @@ from imagen_video.evaluation.material.real_renders import (
     real_clip,
 )
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
-from imagen_video.evaluation.measures.motion import classify_motion, motion_scores
+from imagen_video.evaluation.measures.motion import AXES, axis_of, classify_motion, motion_scores
 from imagen_video.evaluation.measures.retrieval import SubjectProbe
 
 Features = Callable[[np.ndarray], Tensor]
@@ -58,13 +58,20 @@ def shows_motion(frames: np.ndarray, times: Sequence[float], scene: Scene) -> di
         scene: what was asked for, of kind `subject` or `solid`.
 
     Returns:
-        `motion`: 1 if right; and, where the motion is one that travels, grows or bounces,
-        `speed`: how far it went, 1 = as far as in the corpus, negative = the other way. Nothing
-        for fewer than four frames.
+        `motion`: 1 if right; `axis`: 1 if right or the opposite of it; `direction`: `motion` of a
+        clip that moves along the right axis, if the motion asked for has an opposite; and, where it
+        is one that travels, grows or bounces, `speed`: how far it went, 1 = as far as in the
+        corpus, negative = the other way. Nothing for fewer than four frames.
     """
     if len(frames) < LEAST_MOTION_FRAMES:
         return {}
-    found = {"motion": float(classify_motion(frames, times) == scene.motion)}
+    seen = classify_motion(frames, times)
+    found = {
+        "motion": float(seen == scene.motion),
+        "axis": float(axis_of(seen) == axis_of(scene.motion)),
+    }
+    if scene.motion in AXES and found["axis"]:
+        found["direction"] = found["motion"]
     speeds = motion_scores(frames, times)
     if scene.motion in SPEEDS:
         found["speed"] = speeds.get(scene.motion, 0.0)  # nothing seen has not moved

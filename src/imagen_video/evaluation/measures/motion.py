@@ -60,6 +60,22 @@ class SubjectTrack:
     """Indices of those frames, `(n,)`."""
 
 
+AXES = {
+    "left to right": "across",
+    "right to left": "across",
+    "rises": "up and down",
+    "falls": "up and down",
+    "zooms in": "near and far",
+    "zooms out": "near and far",
+}
+"""Motion with an opposite -> what it has in common with that."""
+
+
+def axis_of(motion: str) -> str:
+    """Return what is left of a motion without its direction; the others are themselves."""
+    return AXES.get(motion, motion)
+
+
 def subject_track(cover: np.ndarray, times: Sequence[float]) -> SubjectTrack:
     """Follow the covered pixels.
 

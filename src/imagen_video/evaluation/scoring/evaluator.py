@@ -21,7 +21,7 @@ from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.extractors import Extractor
 from imagen_video.evaluation.features.files import kept
-from imagen_video.evaluation.material.clips import Clip, check_alike
+from imagen_video.evaluation.material.clips import JUDGED_FRAMES, Clip, check_alike
 from imagen_video.evaluation.material.prompt_sets import Prompt, PromptSet
 from imagen_video.evaluation.material.real_renders import corpus_digest, judged_render
 from imagen_video.evaluation.measures.content import Features, Probes
@@ -71,6 +71,8 @@ class Settings:
     """Subjects to tell apart."""
     renders: int = 10
     """Probe renders of each subject."""
+    judged_frames: int = JUDGED_FRAMES
+    """Frames of each clip that are judged for content: known before the clips are made."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ def chosen_metrics(
             name,
             clips=len(prompts),
             reference=settings.reference,
+            frames=settings.judged_frames,
             given=given,
             kinds={prompt.kind for prompt in prompts},
         )
@@ -168,9 +171,17 @@ class Evaluator:
             made: one a prompt, in order.
 
         Raises:
-            InputError: for clips of different shapes or rates, or files that cannot be read.
+            InputError: for clips of different shapes or rates, of other lengths than the settings
+                say, or files that cannot be read.
         """
         first = made[0].load()
+        if len(first.judged) != self._settings.judged_frames:
+            raise InputError(
+                f"clip {made[0].name}",
+                f"{len(first.judged)} judged frames",
+                f"{self._settings.judged_frames}, as was said before",
+                "set judged_frames to what the clips have",
+            )
         judge = self._judge(first)
         lossy = any(clip.lossy for clip in made)
         records = Records(
@@ -185,6 +196,7 @@ class Evaluator:
             reference=self._reference(judge, first, lossy),
             prompts=self._prompt_vectors(),
             names=None if judge.probes is None else len(judge.probes.subject.names),
+            scenes=self._scenes,
         )
         rows: list[Row] = []
         missing = dict(self._missing)

@@ -24,6 +24,8 @@ from imagen_video.evaluation.scoring.metrics import METRICS, PROTOCOL_VERSION
 
 SCORE, FEATURE = "score/", "feature/"
 """Prefixes in a record."""
+RECORD_FORMAT = 2
+"""Raised when records hold another set of scores, none of which changed its meaning."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,4 +150,6 @@ def record_key(
         features_only: whether the scores are left out.
     """
     what = [PROTOCOL_VERSION, *about, repr(scene), identity(judge), features_only]
+    if not features_only:  # features are what they were: those of a reference are not made again
+        what.append(RECORD_FORMAT)
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]

@@ -7,12 +7,13 @@ not compare.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.extractors import PINNED, Extractor
-from imagen_video.evaluation.features.frechet import DIMENSIONS
+from imagen_video.evaluation.features.frechet import DIMENSIONS, LEAST_PER_DIMENSION
 from imagen_video.evaluation.material.clips import JUDGED_FRAMES, JUDGED_STRIDE, LARGEST
 
 PROTOCOL_ID = "imagen-video-evaluate"
@@ -54,8 +55,8 @@ class Metric:
     """What is measured instead where the extractor is missing."""
     distance: bool = False
     """A Frechet distance in all dimensions of the extractor: more vectors are needed."""
-    vectors: int = 1
-    """Vectors that a clip gives to it."""
+    by_frame: bool = False
+    """A clip gives it a vector for each judged frame, and not one."""
 
 
 def _share(key: str, title: str, chance: float | None = None) -> Column:
@@ -73,7 +74,8 @@ METRICS: dict[str, Metric] = {
         columns=(
             _share("top1", "subject retrieved, top 1"),
             _share("top5", "subject retrieved, top 5"),
-            _share("style", "style identified", 1 / 4),
+            _share("style_mean", "style identified, mean over styles", 1 / 4),
+            _share("style", "style identified, share of clips"),
         ),
         kinds=("subject",),
     ),
@@ -81,6 +83,8 @@ METRICS: dict[str, Metric] = {
     "motion": Metric(
         columns=(
             _share("motion", "motion and direction", 1 / 10),
+            _share("axis", "motion, axis only"),
+            _share("direction", "direction, of clips that move along the right axis", 1 / 2),
             Column(key="speed", title="speed over that of the corpus", better="as real"),
         ),
         kinds=("subject", "solid"),
@@ -133,7 +137,7 @@ METRICS: dict[str, Metric] = {
         extractor="inception",
         stand_in="Lite0 Frechet distance, frames",
         distance=True,
-        vectors=JUDGED_FRAMES,
+        by_frame=True,
     ),
     "clip": Metric(
         columns=(
@@ -157,6 +161,7 @@ def protocol() -> dict[str, Any]:
         "largest": list(LARGEST),
         "least_clips": LEAST_CLIPS,
         "lite0_most_dimensions": DIMENSIONS,
+        "least_vectors_per_dimension": LEAST_PER_DIMENSION,
         "statistics": "fp64, streamed; errors of distances by a jackknife over ten groups of clips",
         "extractors": PINNED,
     }
@@ -174,7 +179,13 @@ def check_names(names: tuple[str, ...]) -> None:
 
 
 def why_not(
-    name: str, *, clips: int, reference: int, given: Mapping[str, Extractor], kinds: set[str]
+    name: str,
+    *,
+    clips: int,
+    reference: int,
+    frames: int,
+    given: Mapping[str, Extractor],
+    kinds: set[str],
 ) -> str | None:
     """Say why a metric cannot be measured; None if it can.
 
@@ -182,6 +193,7 @@ def why_not(
         name: a key of `METRICS`.
         clips: how many are judged.
         reference: how many real ones they are compared with.
+        frames: that are judged of each.
         given: extractors that there are, by name.
         kinds: kinds of scene among the prompts.
     """
@@ -193,21 +205,24 @@ def why_not(
     fewest = min(clips, reference)
     if name == "lite0" and fewest < LEAST_CLIPS:
         return f"{fewest} clips, fewer than {LEAST_CLIPS}"
-    return _unfit(metric, given[metric.extractor], fewest) if metric.extractor else None
+    return _unfit(metric, given[metric.extractor], fewest, frames) if metric.extractor else None
 
 
-def _unfit(metric: Metric, extractor: Extractor, clips: int) -> str | None:
+def _unfit(metric: Metric, extractor: Extractor, clips: int, frames: int) -> str | None:
     """Say why an extractor that is given cannot judge so many clips; None if it can."""
     if extractor.frames not in (None, JUDGED_FRAMES):
         return (
             f"--{extractor.name} is a network of {extractor.frames} frames; "
             f"clips are judged by {JUDGED_FRAMES}"
         )
-    width = extractor.width if metric.distance else None
-    if width is not None and clips * metric.vectors <= width:
-        needed = width // metric.vectors + 1
+    if extractor.frames is not None and frames != extractor.frames:
+        return f"--{extractor.name} sees {extractor.frames} frames; {frames} of a clip are judged"
+    each = frames if metric.by_frame else 1
+    needed = LEAST_PER_DIMENSION * extractor.width if extractor.width is not None else 0
+    if metric.distance and clips * each < needed:
+        vectors = f" of {each} frames" if metric.by_frame else ""
         return (
-            f"{clips} clips for {width} dimensions; needs --count and --reference "
-            f"of at least {needed}"
+            f"{clips} clips{vectors} for {extractor.width} dimensions; needs --count and "
+            f"--reference of at least {math.ceil(needed / each)}"
         )
     return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,8 @@ from imagen_video.media.atomic import replacing
 HEADINGS = ("metric", "generated", "real renders", "better", "chance", "clips")
 GENERATED, REAL = "#3366aa", "#c8b060"
 """Colours of the plot."""
+LABEL = 40
+"""Letters of a line of the plot's labels."""
 
 
 def table(result: Result) -> str:
@@ -45,8 +48,19 @@ def _cells(row: Row) -> tuple[str, ...]:
         shown(row.real, share=column.share),
         column.better,
         chance,
-        str(row.made.count),
+        _clips(row),
     )
+
+
+def _clips(row: Row) -> str:
+    """Say of how many clips a number is, and of how many real ones where that differs."""
+    made, real = row.made.count, row.real.count
+    return f"{made}" if made == real else f"{made}, real {real}"
+
+
+def _label(row: Row, note: str = "") -> str:
+    """Say in the plot what a number is, and of how many clips."""
+    return textwrap.fill(f"{row.column.title} ({note}n={_clips(row)})", LABEL)
 
 
 def shown(estimate: Estimate, *, share: bool) -> str:
@@ -149,7 +163,7 @@ def _draw_shares(axes: Any, rows: Sequence[Row]) -> None:
     for place, row in zip(places, rows, strict=True):
         if row.chance is not None:
             axes.plot([100 * row.chance] * 2, [place - 0.42, place + 0.42], "k:", lw=1)
-    axes.set_yticks(places, [f"{row.column.title} (n={row.made.count})" for row in rows])
+    axes.set_yticks(places, [_label(row) for row in rows])
     axes.set_xlim(0, 105)
     axes.set_xlabel("percent; bars: standard error; dotted: chance")
     if rows:
@@ -168,7 +182,7 @@ def _draw_ratios(axes: Any, rows: Sequence[Row]) -> None:
         axes.annotate(note, (ratio, place), (0, 6), textcoords="offset points", fontsize=7)
     axes.axvline(1, color=REAL, lw=2)
     axes.set_xscale("log")
-    labels = [f"{row.column.title} ({row.column.better})" for row in usable]
+    labels = [_label(row, f"{row.column.better}, ") for row in usable]
     axes.set_yticks(places, labels)
     axes.set_xlabel("generated over real renders (line: as real)")
     reach = [abs(math.log10(row.made.value / row.real.value)) for row in usable]

@@ -49,6 +49,26 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
     return Estimate(value=mean, error=math.sqrt(spread / count), count=count)
 
 
+def mean_of_means(groups: Sequence[Estimate]) -> Estimate:
+    """Return the mean of the means of groups, each with the same weight, however many it has.
+
+    Args:
+        groups: independent ones; the mean has no error if one of them has none.
+
+    Raises:
+        InputError: for no groups.
+    """
+    if not groups:
+        raise InputError("groups", "none", "at least one", "give clips")
+    errors = [group.error for group in groups]
+    known = [error for error in errors if error is not None]
+    return Estimate(
+        value=math.fsum(group.value for group in groups) / len(groups),
+        error=math.hypot(*known) / len(groups) if len(known) == len(groups) else None,
+        count=sum(group.count for group in groups),
+    )
+
+
 class SetStatistics:
     """Moments of a set of clips, streamed, with those of each group of the jackknife apart."""
 

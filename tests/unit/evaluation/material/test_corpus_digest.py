@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,15 +16,7 @@ from imagen_video.distillation.judging import Judge, ProbeSize
 from imagen_video.errors import DataError
 from imagen_video.evaluation.material.real_renders import corpus_digest
 from unit.corpus.conftest import write_store
-from unit.evaluation.conftest import thumbnails
-
-ROOT = Path(__file__).resolve().parents[4]
-
-
-def script(folder: str, name: str) -> ModuleType:
-    if str(ROOT / folder) not in sys.path:
-        sys.path.insert(0, str(ROOT / folder))
-    return importlib.import_module(name)
+from unit.evaluation.conftest import script, thumbnails
 
 
 @pytest.fixture(scope="module")

@@ -46,9 +46,24 @@ def test_the_right_motion_counts_and_its_speed_is_that_of_the_corpus(store: Spri
     found = shows_motion(frames, TIMES, scene)
     assert found["motion"] == 1
     assert found["speed"] == pytest.approx(1, abs=0.15)
+    assert found["axis"] == found["direction"] == 1
     back = shows_motion(frames[::-1], TIMES, scene)
-    assert back["motion"] == 0
+    assert back["motion"] == back["direction"] == 0
+    assert back["axis"] == 1
     assert back["speed"] == pytest.approx(-1, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "axis"),
+    [("falls", "left to right", 0), ("spins", "spins", 1), ("bounces", "falls", 0)],
+)
+def test_only_a_clip_on_the_right_axis_of_a_motion_with_an_opposite_has_a_direction(
+    store: SpriteStore, asked: str, shown: str, axis: float
+) -> None:
+    scene = some_scene(store, "subject", motion=asked)
+    found = shows_motion(rectangle_clip(shown), TIMES, scene)
+    assert found["axis"] == axis
+    assert "direction" not in found
 
 
 def test_a_clip_that_stands_still_has_no_speed_and_spinning_is_not_asked_for_one(

@@ -118,6 +118,9 @@ def test_real_renders_score_what_the_ceiling_says(ceiling: Result) -> None:
     assert rows["word"].made.count == COUNT // 8
     assert rows["top1"].chance == pytest.approx(1 / 6)
     assert rows["lite0_frames"].made.error is not None
+    assert rows["axis"].made.count == rows["motion"].made.count
+    assert rows["direction"].made.value == 1
+    assert rows["style_mean"].made.count == rows["style"].made.count
 
 
 def test_what_needs_a_file_says_so_and_names_what_stands_in(ceiling: Result) -> None:
@@ -201,8 +204,9 @@ def test_clips_that_were_judged_apart_are_not_mixed(
         dataclasses.replace(clip, name="short.png", digest=f"x{clip.name}", load=lambda: other)
         for clip in real
     ]
-    for alike in (real, others):  # each set by itself is judged, and kept
-        evaluator(store, prompts, tmp_path, settings, count=8).run(alike)
+    shorter = dataclasses.replace(settings, judged_frames=len(other.judged))
+    for alike, how in ((real, settings), (others, shorter)):  # each set by itself is kept
+        evaluator(store, prompts, tmp_path, how, count=8).run(alike)
     mixed = [*real[:4], *others[4:]]
     with pytest.raises(InputError, match=said):
         evaluator(store, prompts, tmp_path, settings, count=8).run(mixed)
@@ -211,7 +215,7 @@ def test_clips_that_were_judged_apart_are_not_mixed(
 def test_real_renders_of_large_clips_are_coded_at_their_size_and_then_shrunk(
     store: SpriteStore, prompts: PromptSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, metrics=("time",))
+    settings = dataclasses.replace(SETTINGS, metrics=("time",), judged_frames=4)
     times = clip_times(4, 3)
     source, judged = (384, 640), (192, 320)
     large = Clip(frames=np.zeros((4, *judged, 3), np.uint8), times=times, source=source)
@@ -286,7 +290,7 @@ def test_too_few_samples_for_a_covariance_give_no_number(
 ) -> None:
     given = {"i3d": flat("i3d", 400), "videomae": flat("videomae", 40)}
     asked = dataclasses.replace(SETTINGS, metrics=("fvd",))
-    with pytest.raises(InputError, match="8 clips for 400 dimensions"):
+    with pytest.raises(InputError, match=r"8 clips for 400 dimensions.* at least 800"):
         evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
     asked = dataclasses.replace(SETTINGS, metrics=("fvd-videomae", "ground"), reference=8)
     with pytest.raises(InputError, match="8 clips for 40 dimensions"):
@@ -296,7 +300,43 @@ def test_too_few_samples_for_a_covariance_give_no_number(
     judged = evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
     result = judged.run(clips(store, prompts)[:8])
     assert [row.column.key for row in result.rows] == ["ground"]
-    assert "more than 40" in result.missing["fvd_videomae"]
+    assert "got 8 for 40 dimensions; expected at least 80" in result.missing["fvd_videomae"]
+
+
+@pytest.mark.parametrize(
+    ("width", "frames", "enough"), [(4, 1, 8), (5, 1, None), (64, 16, 8), (64, 4, None), (16, 4, 8)]
+)
+def test_a_distance_needs_two_vectors_a_dimension_of_the_frames_that_there_are(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path, width: int, frames: int, enough: int
+) -> None:
+    given = {"inception": dataclasses.replace(flat("inception", width), frames=None)}
+    asked = dataclasses.replace(SETTINGS, metrics=("fid",), judged_frames=frames, reference=8)
+
+    def made() -> Evaluator:
+        return evaluator(store, prompts, tmp_path, asked, extractors=given, count=8)
+
+    if enough:
+        made()
+        return
+    with pytest.raises(InputError, match=f"8 clips of {frames} frames for {width} dimensions"):
+        made()
+
+
+def test_clips_too_short_for_a_network_are_refused_before_anything_is_made(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path
+) -> None:
+    given = {"i3d": flat("i3d", 4)}
+    asked = dataclasses.replace(SETTINGS, metrics=("fvd",), judged_frames=8)
+    with pytest.raises(InputError, match="--i3d sees 16 frames; 8 of a clip are judged"):
+        evaluator(store, prompts, tmp_path, asked, extractors=given)
+
+
+def test_clips_of_another_length_than_was_said_before_are_refused(
+    store: SpriteStore, prompts: PromptSet, tmp_path: Path
+) -> None:
+    asked = dataclasses.replace(SETTINGS, metrics=("time",), judged_frames=8)
+    with pytest.raises(InputError, match="clip 0: got 16 judged frames; expected 8"):
+        evaluator(store, prompts, tmp_path, asked).run(clips(store, prompts))
 
 
 def test_a_network_of_another_number_of_frames_is_refused_before_anything_is_made(
@@ -331,6 +371,8 @@ def test_the_report_is_json_without_nan_and_the_table_shows_errors_and_reasons(
     lines = table(ceiling).splitlines()
     assert any(line.startswith("ground colour") and "100.0 +- 0.0 %" in line for line in lines)
     assert any(line.startswith("not measured: fvd: no --i3d") for line in lines)
+    (styles,) = [row for row in said["results"] if row["key"] == "style_mean"]
+    assert sum(group["made"]["count"] for group in styles["groups"].values()) == COUNT // 2
     plot(ceiling.rows, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     plot((), tmp_path / "empty.png")

@@ -8,7 +8,12 @@ import torch
 
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.frechet import Moments, frechet_distance
-from imagen_video.evaluation.scoring.statistics import GROUPS, SetStatistics, mean_estimate
+from imagen_video.evaluation.scoring.statistics import (
+    GROUPS,
+    SetStatistics,
+    mean_estimate,
+    mean_of_means,
+)
 
 
 def clips(count: int, each: int = 3, width: int = 4, seed: int = 0) -> list[torch.Tensor]:
@@ -36,6 +41,20 @@ def test_a_mean_has_the_standard_error_of_independent_values() -> None:
 def test_no_mean_is_made_of_nothing_or_of_nan(values: list[float]) -> None:
     with pytest.raises(InputError, match="finite"):
         mean_estimate(values)
+
+
+def test_a_mean_of_means_weighs_groups_alike_whatever_their_sizes() -> None:
+    large, small = mean_estimate([1.0] * 30 + [0.0] * 10), mean_estimate([0.0, 1.0, 0.0, 0.0])
+    found = mean_of_means([large, small])
+    assert found.value == pytest.approx(0.5)
+    assert large.error is not None
+    assert small.error is not None
+    assert found.error == pytest.approx(math.hypot(large.error, small.error) / 2)
+    assert found.count == 44
+    # of one clip nobody knows how it varies, so nor of the whole
+    assert mean_of_means([large, mean_estimate([1.0])]).error is None
+    with pytest.raises(InputError, match="at least one"):
+        mean_of_means([])
 
 
 def test_streamed_statistics_of_a_set_equal_those_in_memory() -> None:
