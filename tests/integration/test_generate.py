@@ -5,6 +5,7 @@ The weights are random and the text encoder is the real one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import numpy as np
 
 from imagen_video import __version__
 from imagen_video.cascade import memory
-from imagen_video.cascade.bundle import Bundle
+from imagen_video.cascade.bundle import Bundle, save_bundle
+from imagen_video.cascade.distilled import DistilledSpec
 from imagen_video.media.pictures import read_image, write_png
 from imagen_video.media.video_io import read_metadata, read_video, write_video
 from imagen_video.presets.tiny import tiny
@@ -105,6 +107,27 @@ def test_steps_and_weight_go_to_the_stages_they_name(generate: Generate, tmp_pat
     stages = generate(PROMPT, "--out", tmp_path, *words).report["stages"]
     assert [stage["steps"] for stage in stages] == [3, 2, 2]
     assert [stage["guidance_weight"] for stage in stages] == [0.0, 1.0, 1.0]
+
+
+def test_a_number_of_steps_for_all_stages_passes_a_distilled_one_by(
+    bundle: Path, one_encoder: None, tmp_path: Path
+) -> None:
+    opened = Bundle.open(bundle)
+    base, tsr1, *others = opened.spec.stages
+    sampling = dataclasses.replace(tsr1.sampling, guidance_weight=0.0)
+    made_for = DistilledSpec(sampler="few_step", steps=2)
+    student = dataclasses.replace(tsr1, sampling=sampling, distilled=made_for)
+    spec = dataclasses.replace(opened.spec, stages=(base, student, *others))
+    networks = {stage.name: opened.network(stage.name) for stage in (base, tsr1)}
+    save_bundle(tmp_path / "student", spec, networks, provenance={})
+    words = (PROMPT, "--bundle", tmp_path / "student", "--until", "tsr1", "--out", tmp_path / "out")
+    done = command("generate", *words, "--steps", "3", "--json")
+    assert [stage["steps"] for stage in done.report["stages"]] == [3, 2]
+    assert done.err.count("imagen-video: warning: distilled stages keep the steps") == 1
+    assert done.err.count("tsr1: 2") == 1
+    refused = command("generate", *words, "--steps", "tsr1=3")
+    assert refused.code == 2
+    assert "what it was distilled for" in refused.err
 
 
 def test_another_size_is_the_size_of_the_last_stage(generate: Generate, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ a server can `check` it first, and `run` it with a work folder and callbacks.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Unpack
@@ -13,6 +14,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
+from imagen_video.cascade.argument_types import check_types
 from imagen_video.cascade.call_settings import SamplingSettings
 from imagen_video.cascade.inputs import (
     check_overlap,
@@ -51,15 +53,16 @@ def text_request(  # noqa: PLR0913
     Raises:
         InputError: for anything that cannot be used.
     """
-    ids, vectors = labels_for(settings.get("class_id"), settings.get("vector"))
-    labelled = max(1 if label is None else len(label) for label in (ids, vectors))
-    prompts = prompts_for(prompt, untold=None if _hears_text(spec) else labelled)
     sizes: dict[str, Any] = {
         "until": until,
         "num_frames": num_frames,
         "height": height,
         "width": width,
     }
+    check_types(sizes)
+    ids, vectors = labels_for(settings.get("class_id"), settings.get("vector"))
+    labelled = max(1 if label is None else len(label) for label in (ids, vectors))
+    prompts = prompts_for(prompt, untold=None if _hears_text(spec) else labelled)
     given = None
     if image is not None:
         asked = Request(prompts=prompts, seeds=(0,) * len(prompts), **sizes)
@@ -175,6 +178,7 @@ def extend_request(  # noqa: PLR0913
     Raises:
         InputError: for anything that cannot be used.
     """
+    check_types({"overlap": overlap})
     chosen = selected(spec, None, until)
     base, last = chosen[0], chosen[-1]
     overlap = max(1, base.output.frames // 4) if overlap is None else overlap
@@ -241,6 +245,7 @@ def _request(
     Raises:
         InputError: for settings that cannot be used.
     """
+    check_types(settings)
     scale = settings.get("guidance_scale")
     if scale is not None:
         raise InputError(
@@ -252,20 +257,23 @@ def _request(
     generator = settings.get("generator")
     seed = settings.get("seed", 0) if generator is None else generator.initial_seed()
     ids, vectors = labels_for(settings.get("class_id"), settings.get("vector"))
-    return Request(
+    request = Request(
         prompts=prompts,
         seeds=seeds_for(seed, len(prompts)),
         negative_prompts=negatives_for(negative_prompt, len(prompts)),
-        options=spread_options(
-            spec,
-            settings.get("stages") or {},
-            settings.get("num_inference_steps"),
-            settings.get("guidance_weight"),
-        ),
         class_id=ids,
         vector=vectors,
         **fields,
     )
+    steps = settings.get("num_inference_steps")
+    options = spread_options(
+        spec,
+        settings.get("stages") or {},
+        steps,
+        settings.get("guidance_weight"),
+        () if steps is None else chosen_stages(spec, request),
+    )
+    return dataclasses.replace(request, options=options)
 
 
 def _as_many(prompts: tuple[str, ...], video: Tensor) -> tuple[tuple[str, ...], Tensor]:

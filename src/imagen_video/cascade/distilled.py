@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from imagen_video.errors import InputError
@@ -156,6 +158,33 @@ def check_request(stage: StageSpec, sampling: SamplingSpec, *, negative: bool = 
             "none: its guidance was distilled into one call, which leads away from the null text",
             "leave the negative prompt out, or use the bundle of its teacher",
         )
+
+
+def keeping_own_steps(stages: Sequence[StageSpec], steps: int) -> tuple[str, ...]:
+    """Return the stages that a number of steps for all of them passes by, and warn of it.
+
+    A stage that was distilled for another number keeps its own. If no stage is left that could take
+    the number, none keeps its own, so that the run is refused with the reason.
+
+    Args:
+        stages: those that will run and have no steps of their own.
+        steps: the number for all of them.
+    """
+    kept = {
+        stage.name: stage.distilled.steps
+        for stage in stages
+        if stage.distilled is not None and stage.distilled.steps not in (None, steps)
+    }
+    if len(kept) == len(stages):
+        return ()
+    if kept:
+        told = ", ".join(f"{name}: {own}" for name, own in kept.items())
+        warnings.warn(
+            f"distilled stages keep the steps that they were made for ({told}); {steps} is for the "
+            "other stages",
+            stacklevel=2,
+        )
+    return tuple(kept)
 
 
 def weights_of(sampling: SamplingSpec) -> dict[str, float]:

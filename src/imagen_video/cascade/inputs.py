@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagen_video.cascade.distilled import keeping_own_steps
 from imagen_video.cascade.options import StageOptions
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.resample import resize
@@ -215,15 +216,29 @@ def spread_options(
     options: Mapping[str, StageOptions],
     steps: int | None,
     guidance_weight: float | None,
+    chosen: Sequence[StageSpec] = (),
 ) -> dict[str, StageOptions]:
-    """Give `steps` to all stages and `guidance_weight` to the base; a stage's own options win."""
+    """Give `steps` to all stages and `guidance_weight` to the base; a stage's own options win.
+
+    Args:
+        spec: the cascade.
+        options: by stage name.
+        steps: for every stage that can take it; None leaves each its own.
+        guidance_weight: w of the base; None leaves it its own.
+        chosen: the stages that will run; those among them that were distilled for other steps keep
+            theirs.
+    """
     merged = dict(options)
+    kept: tuple[str, ...] = ()
+    if steps is not None:
+        open_ = [one for one in chosen if options.get(one.name, StageOptions()).steps is None]
+        kept = keeping_own_steps(open_, steps)
     for stage in spec.stages:
         own = merged.get(stage.name, StageOptions())
         weight = own.guidance_weight
         merged[stage.name] = dataclasses.replace(
             own,
-            steps=steps if own.steps is None else own.steps,
+            steps=steps if own.steps is None and stage.name not in kept else own.steps,
             guidance_weight=guidance_weight if weight is None and stage.kind == "base" else weight,
         )
     return merged

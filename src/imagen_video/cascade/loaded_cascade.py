@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import nn
 
+from imagen_video.cascade.argument_types import check_types
 from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.outputs import check_output_type
 from imagen_video.cascade.precision import fast_dtype
@@ -21,7 +22,7 @@ from imagen_video.cascade.run_plan import RunPlan, plan_run
 from imagen_video.cascade.runner import OnFrames, OnProgress, OnStage, Runner
 from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.cascade.work_folder import WorkFolder
-from imagen_video.errors import InputError
+from imagen_video.errors import BundleError, InputError
 from imagen_video.text.base import TextEmbedding, TextEncoder
 
 
@@ -142,10 +143,16 @@ class LoadedCascade:
 
         Raises:
             InputError: for anything that cannot be used.
-            BundleError: if a stage's weights are missing or damaged.
+            BundleError: if a stage's weights, or the text encoder's identity, are missing or
+                damaged.
             ResourceError: if the memory does not suffice.
         """
+        check_types({"memory": memory})
         plan = plan_run(self.spec, request)
+        if self._encoder is None and self._is_told(request):
+            from imagen_video.text.registry import checked_identity
+
+            checked_identity(self._encoder_identity())
         if self._check_weights is not None:
             for stage in plan.stages:
                 if stage.name not in self._networks:
@@ -205,21 +212,35 @@ class LoadedCascade:
 
     def _encode(self, request: Request) -> tuple[TextEmbedding | None, TextEmbedding | None]:
         """Encode the prompts and the negative prompts."""
-        texts = (request.prompts, request.negative_prompts or ())
-        hears_text = any(stage.unet.text_width for stage in self.spec.stages)
-        if not hears_text or not any(text for group in texts for text in group):
+        if not self._is_told(request):
             return None, None
         if self._encoder is None:
             from imagen_video.text.registry import build_text_encoder
 
-            if self.spec.text_encoder is None:
-                raise InputError(
-                    "text encoder", "none in the bundle", "text_encoder.json", "pass an encoder"
-                )
-            identity = dict(self.spec.text_encoder)
-            self._encoder = build_text_encoder(identity, device=self.device)
+            self._encoder = build_text_encoder(self._encoder_identity(), device=self.device)
+        texts = (request.prompts, request.negative_prompts or ())
         prompts, negatives = (_embedding(self._encoder, group) for group in texts)
         return prompts, negatives
+
+    def _is_told(self, request: Request) -> bool:
+        """Whether the cascade hears text and the request has any."""
+        hears_text = any(stage.unet.text_width for stage in self.spec.stages)
+        return hears_text and any((*request.prompts, *(request.negative_prompts or ())))
+
+    def _encoder_identity(self) -> dict[str, Any]:
+        """Return what the bundle says of its text encoder.
+
+        Raises:
+            BundleError: if it says nothing.
+        """
+        if self.spec.text_encoder is None:
+            raise BundleError(
+                "text encoder",
+                "none in the bundle",
+                "text_encoder.json",
+                "restore the bundle's file, or pass an encoder in Python",
+            )
+        return dict(self.spec.text_encoder)
 
 
 def _embedding(encoder: TextEncoder, texts: Sequence[str]) -> TextEmbedding | None:

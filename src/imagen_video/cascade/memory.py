@@ -27,15 +27,14 @@ _MOST = 2**31 - 1
 """Largest C int."""
 
 
-def activation_budget(memory: int, held_bytes: int, state_bytes: int) -> int:
-    """Return the bytes left for one step's activations.
+def beside_activations(held_bytes: int, state_bytes: int) -> int:
+    """Return the bytes that a stage takes from a bound beside one step's activations.
 
     Args:
-        memory: bytes that the process may use in all.
-        held_bytes: what it holds before the stage begins.
+        held_bytes: what the process holds before the stage begins.
         state_bytes: what the stage keeps through all steps (z).
     """
-    return max(0, memory - held_bytes - state_bytes - RESERVE)
+    return held_bytes + state_bytes + RESERVE
 
 
 def resident_bytes() -> int:

@@ -150,7 +150,8 @@ def clips_for(
             "height": last.height if height is None else height,
             "width": last.width if width is None else width,
         }
-        clips = {name: _scaled(f"stage {name!r}", clip, last, wanted) for name, clip in own.items()}
+        _check_wanted(wanted, stages, own)
+        clips = {name: _scaled(clip, last, wanted) for name, clip in own.items()}
     for stage in stages:
         clip = clips[stage.name]
         stage.unet.check_size(f"stage {stage.name!r}", clip.height, clip.width)
@@ -201,22 +202,38 @@ def _check_source(source: Clip, stages: Sequence[StageSpec], clips: Mapping[str,
         )
 
 
-def _scaled(where: str, own: Clip, last: Clip, wanted: Mapping[str, int]) -> Clip:
-    """Return a stage's clip where the last one's is to be `wanted` instead of `last`.
+def _check_wanted(
+    wanted: Mapping[str, int], stages: Sequence[StageSpec], own: Mapping[str, Clip]
+) -> None:
+    """Say of the final size, and not of some stage's, what the stages need.
+
+    A stage makes own * want / last, which must be a multiple of its stride: so `want` is one of
+    last * stride / gcd(last * stride, own), and of the same of every other stage.
 
     Raises:
-        InputError: if it would not be whole.
+        InputError: if a stage's clip would not be whole, or its stride does not divide it.
     """
-    sizes = {}
+    last = own[stages[-1].name]
     for axis, want in wanted.items():
-        mine, of = getattr(own, axis), getattr(last, axis)
-        if mine * want % of:
-            factor = of // mine if of % mine == 0 else of
+        step = 1
+        for stage in stages:
+            of = getattr(last, axis) * (1 if axis == "frames" else stage.unet.stride)
+            step = math.lcm(step, of // math.gcd(of, getattr(own[stage.name], axis)))
+        if want % step:
+            within = min(max(want, 1), MAX_EXTENT)
+            below = within - within % step
+            near = [n for n in (below, below + step) if 1 <= n <= MAX_EXTENT]
             raise InputError(
-                f"{where} {axis}",
-                f"{mine * want / of:g} for a final {want}",
-                "a whole number",
-                f"use a multiple of {factor}",
+                "num_frames" if axis == "frames" else axis,
+                f"{want}",
+                f"a multiple of {step}, for {', '.join(stage.name for stage in stages)}",
+                f"use {' or '.join(map(str, near))}",
             )
-        sizes[axis] = mine * want // of
+
+
+def _scaled(own: Clip, last: Clip, wanted: Mapping[str, int]) -> Clip:
+    """Return a stage's clip where the last one's is to be `wanted` instead of `last`."""
+    sizes = {
+        axis: getattr(own, axis) * want // getattr(last, axis) for axis, want in wanted.items()
+    }
     return Clip(**sizes, fps=own.fps)

@@ -82,7 +82,7 @@ class ImagenVideoPipeline(OnTheHub, LoadedCascade):
                 stages are left out.
             height: pixels of the output.
             width: pixels of the output.
-            num_inference_steps: steps of every stage; each stage's own if None.
+            num_inference_steps: of every stage but those distilled for others; None = its own.
             guidance_weight: w of the base; each stage's own if None. 0 = off.
             guidance_scale: refused: the weight is one less.
             stages: further settings by stage name.

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from imagen_video.cascade.distilled import check_request
 from imagen_video.cascade.inputs import check_overlap, given_first_frames, source_clip
 from imagen_video.cascade.labels import check_labels
-from imagen_video.cascade.memory import PROCESS, activation_budget
+from imagen_video.cascade.memory import PROCESS, beside_activations
 from imagen_video.cascade.options import clips_for, resolve, selected
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
 from imagen_video.cascade.stage import make_sampler
-from imagen_video.cascade.tiling import TilePlan, plan_for_memory, whole
-from imagen_video.errors import InputError
+from imagen_video.cascade.tiling import TilePlan, least_bytes, plan_for_memory, whole
+from imagen_video.errors import InputError, ResourceError
 from imagen_video.models.cost import num_parameters
 from imagen_video.text.base import checked_prompts
 
@@ -55,23 +55,22 @@ class RunPlan:
         clip = self.at_once(stage)
         if memory is None:
             return whole(clip)
-        index = self.stages.index(stage)
-        before = self.clips[self.stages[index - 1].name] if index else self.source
-        held = PROCESS + FLOAT_BYTES * num_parameters(stage.unet)
-        if before is not None:
-            held += self._bytes(stage, before)
-        budget = activation_budget(
-            memory, max(held, resident), self._bytes(stage, self.clips[stage.name])
-        )
-        sampling = self.sampling[stage.name]
+        rows, noisy = self._call(stage)
         return plan_for_memory(
             f"stage {stage.name!r}",
             stage.unet,
             clip,
-            budget,
-            batch=self.batch * stage.rows_a_sample(sampling),
-            noisy=make_sampler(sampling).needs_noise(0, sampling.steps),
+            memory,
+            batch=rows,
+            noisy=noisy,
+            besides=self._besides(stage, resident),
         )
+
+    def least_memory(self, stage: StageSpec) -> int:
+        """Return the smallest bound on the process, in bytes, under which a stage can run."""
+        rows, noisy = self._call(stage)
+        least = least_bytes(stage.unet, self.at_once(stage), rows, noisy=noisy)
+        return least + self._besides(stage)
 
     def at_once(self, stage: StageSpec) -> Clip:
         """Return what a call of the stage makes: its clip, or a window of it."""
@@ -84,10 +83,30 @@ class RunPlan:
         """Find out before the first stage whether the last one can run.
 
         Raises:
-            ResourceError: if the memory does not suffice for a stage.
+            ResourceError: if the memory does not suffice, for the stage that needs the most.
         """
-        for stage in self.stages:
-            self.tiles(stage, memory)
+        try:
+            for stage in self.stages:
+                self.tiles(stage, memory)
+        except ResourceError:
+            # a bound that is enough for the first that does not fit may be too small for the next
+            self.tiles(max(self.stages, key=self.least_memory), memory)
+            raise
+
+    def _call(self, stage: StageSpec) -> tuple[int, bool]:
+        """Return the rows of a network call, and whether its steps draw noise."""
+        sampling = self.sampling[stage.name]
+        noisy = make_sampler(sampling).needs_noise(0, sampling.steps)
+        return self.batch * stage.rows_a_sample(sampling), noisy
+
+    def _besides(self, stage: StageSpec, resident: int = 0) -> int:
+        """Return the bytes that a stage takes beside the activations of a step."""
+        index = self.stages.index(stage)
+        before = self.clips[self.stages[index - 1].name] if index else self.source
+        held = PROCESS + FLOAT_BYTES * num_parameters(stage.unet)
+        if before is not None:
+            held += self._bytes(stage, before)
+        return beside_activations(max(held, resident), self._bytes(stage, self.clips[stage.name]))
 
     def _bytes(self, stage: StageSpec, clip: Clip) -> int:
         pixels = clip.frames * clip.height * clip.width
@@ -105,7 +124,7 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
         if told or request.video is None:
             checked_prompts(told)
         if request.negative_prompts is not None:
-            checked_prompts(request.negative_prompts)
+            _check_negative(request.negative_prompts)
     if len(request.seeds) != len(request.prompts):
         raise InputError(
             "seeds",
@@ -140,6 +159,20 @@ def plan_run(spec: CascadeSpec, request: Request) -> RunPlan:
         source=source,
         windowed=request.overlap is not None,
     )
+
+
+def _check_negative(texts: Sequence[str]) -> None:
+    """Check the negative prompts, and call them that: the caller knows no "prompt 0".
+
+    Raises:
+        InputError: for an empty text, or one that cannot be read.
+    """
+    try:
+        checked_prompts(texts)
+    except InputError as error:
+        where = "negative prompt" if len(texts) == 1 else f"negative {error.where}"
+        fix = "correct the negative prompt, or leave it out"
+        raise InputError(where, error.got, error.expected, fix) from error
 
 
 def chosen_stages(spec: CascadeSpec, request: Request) -> tuple[StageSpec, ...]:

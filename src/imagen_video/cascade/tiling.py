@@ -126,17 +126,25 @@ def tile_plan(unet: UNetSpec, clip: Clip, frames: int, height: int, width: int) 
 
 
 def plan_for_memory(
-    where: str, unet: UNetSpec, clip: Clip, budget: int, *, batch: int = 1, noisy: bool = False
+    where: str,
+    unet: UNetSpec,
+    clip: Clip,
+    memory: int,
+    *,
+    batch: int = 1,
+    noisy: bool = False,
+    besides: int = 0,
 ) -> TilePlan:
-    """Choose, of the tilings that fit into `budget` bytes, the one that computes the least.
+    """Choose, of the tilings that fit into `memory` bytes, the one that computes the least.
 
     Args:
         where: what is planned, for the message.
         unet: its network.
         clip: its output.
-        budget: bytes.
+        memory: bytes for all.
         batch: rows of a network call.
         noisy: whether steps draw noise.
+        besides: bytes of `memory` that are not for the activations of a step.
 
     Raises:
         ResourceError: if not even the smallest tile fits, or the whole clip where the network
@@ -144,15 +152,22 @@ def plan_for_memory(
     """
     plans = sorted(_candidates(unet, clip), key=lambda plan: (plan.recomputed, len(plan)))
     for plan in plans:
-        if window_bytes(unet, clip, plan, batch, noisy=noisy) <= budget:
+        if window_bytes(unet, clip, plan, batch, noisy=noisy) + besides <= memory:
             return plan
-    needed = min(window_bytes(unet, clip, plan, batch, noisy=noisy) for plan in plans)
+    needed = least_bytes(unet, clip, batch, noisy=noisy) + besides
     raise ResourceError(
         f"{where} at {clip}",
-        f"{budget / 2**30:.2f} GiB for activations",
-        f"at least {needed / 2**30:.2f} GiB",
+        f"a bound of {memory / 1e9:.2f} GB on the memory of the process",
+        # rounded up: who gives what the message says has enough
+        f"at least {math.ceil(needed / 1e8) / 10:.1f} GB",
         "raise --memory, lower the batch, or stop at an earlier stage (--until)",
     )
+
+
+def least_bytes(unet: UNetSpec, clip: Clip, batch: int = 1, *, noisy: bool = False) -> int:
+    """Predict the memory of one step beyond z in the tiling that takes the least."""
+    plans = _candidates(unet, clip)
+    return min(window_bytes(unet, clip, plan, batch, noisy=noisy) for plan in plans)
 
 
 def window_bytes(

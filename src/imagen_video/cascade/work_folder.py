@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ class WorkFolder:
     path: Path
 
     @classmethod
-    def open(cls, path: Path, request: dict[str, Any]) -> WorkFolder:
+    def open(
+        cls, path: Path, request: dict[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> WorkFolder:
         """Make the folder, or go on with the one of the same request.
+
+        Args:
+            path: the folder.
+            request: plain JSON values.
+            defaults: what a key of the request means that the file lacks, because it was written
+                before there was one.
 
         Raises:
             InputError: if the folder belongs to another request.
@@ -43,10 +52,10 @@ class WorkFolder:
                 found = json.loads(file.read_text(encoding="utf-8"))
             except ValueError:
                 found = None
-            if found != wanted:
-                differing = sorted(
-                    k for k in wanted if not isinstance(found, dict) or found.get(k) != wanted[k]
-                )
+            known = {**(defaults or {}), **found} if isinstance(found, dict) else {}
+            if known != wanted:
+                keys = known.keys() | wanted.keys()
+                differing = sorted(k for k in keys if known.get(k) != wanted.get(k))
                 raise InputError(
                     str(path),
                     f"the work of another request (differs in {differing})",

@@ -42,7 +42,8 @@ class BatchOptions:
     until: Annotated[str | None, _shown("STAGE")] = None
     """Last stage to run."""
     steps: Annotated[str | None, _shown("N|STAGE=N,...")] = None
-    """Sampling steps: a number for all stages, or by stage. A line's own go first."""
+    """Sampling steps: a number for all stages that can take it (distilled ones keep their own), or
+    by stage. A line's own go first."""
     guidance_weight: Annotated[float | None, _shown("W")] = None
     """The paper's w of the base. A line's own goes first."""
     retries: Annotated[int, tyro.conf.arg(metavar="N")] = 2

@@ -12,12 +12,15 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagen_video.cli.settings import parse_steps
 from imagen_video.distributed.sample import MAX_ID
 from imagen_video.errors import InputError
 from imagen_video.text.base import checked_prompts
+
+if TYPE_CHECKING:
+    from imagen_video.cascade.spec import StageSpec
 
 MAX_LINE = 1 << 20
 """Characters of a line; the longest prompt is far shorter."""
@@ -40,12 +43,13 @@ class Line:
     guidance_weight: float | None = None
 
 
-def read_lines(path: Path, stages: Sequence[str]) -> list[Line]:
+def read_lines(path: Path, stages: Sequence[str], chosen: Sequence[StageSpec] = ()) -> list[Line]:
     """Read the file.
 
     Args:
         path: the file.
         stages: names of the cascade's stages.
+        chosen: the stages that will run, as for `parse_steps`.
 
     Raises:
         InputError: for the first line that cannot be used, or if there is none.
@@ -68,7 +72,9 @@ def read_lines(path: Path, stages: Sequence[str]) -> list[Line]:
                     where = f"{path} line {number}"
                     is_json = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
                     lines.append(
-                        _of_json(where, text, stages) if is_json else _of_prompt(where, text)
+                        _of_json(where, text, stages, chosen)
+                        if is_json
+                        else _of_prompt(where, text)
                     )
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
@@ -83,7 +89,7 @@ def _of_prompt(where: str, text: str) -> Line:
     return Line(where=where, prompt=_prompt(where, text))
 
 
-def _of_json(where: str, text: str, stages: Sequence[str]) -> Line:
+def _of_json(where: str, text: str, stages: Sequence[str], chosen: Sequence[StageSpec]) -> Line:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -107,7 +113,7 @@ def _of_json(where: str, text: str, stages: Sequence[str]) -> Line:
         if value is not None and name != "steps"
     }
     if data.get("steps") is not None:
-        values["steps"] = _steps(f"{where}, steps", data["steps"], stages)
+        values["steps"] = _steps(f"{where}, steps", data["steps"], stages, chosen)
     return Line(where=where, **values)
 
 
@@ -164,13 +170,15 @@ def _as_float(value: Any) -> float | None:
         return None
 
 
-def _steps(where: str, value: Any, stages: Sequence[str]) -> dict[str, int]:
+def _steps(
+    where: str, value: Any, stages: Sequence[str], chosen: Sequence[StageSpec]
+) -> dict[str, int]:
     """Read steps as a number, by stage, or as on the command line."""
     if isinstance(value, dict):
         value = ",".join(f"{name}={number}" for name, number in value.items())
     if type(value) not in (int, str):
         raise InputError(where, f"{value!r}"[:80], "a number, or numbers by stage", "correct it")
-    return parse_steps(str(value), stages, where)
+    return parse_steps(str(value), stages, where, chosen)
 
 
 _FIELDS: dict[str, Callable[[str, Any], Any]] = {

@@ -49,7 +49,8 @@ def batch(options: BatchOptions) -> int:
     device = choose_device(options.device)
     precision = choose_precision(options.precision, device)
     pipeline = ImagenVideoPipeline.from_pretrained(options.bundle)
-    samples, plan = samples_of(options, pipeline, precision, memory)
+    with warnings_as_lines():
+        samples, plan = samples_of(options, pipeline, precision, memory)
     settled = _Settled(options, plan)
     manifest = Manifest(options.out)
     if options.dry_run:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagen_video.cascade.labels import check_labels
+from imagen_video.cascade.options import selected
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.run_plan import RunPlan
 from imagen_video.cli.batch_prompts import Line, read_lines
@@ -36,10 +37,9 @@ def samples_of(
         ResourceError: if the memory does not suffice for a stage.
     """
     names = [stage.name for stage in pipeline.spec.stages]
-    if options.until is not None:
-        pipeline.spec.index(options.until)
-    shared_steps = parse_steps(options.steps, names)
-    lines = read_lines(options.prompts, names)
+    chosen = selected(pipeline.spec, None, options.until)
+    shared_steps = parse_steps(options.steps, names, chosen=chosen)
+    lines = read_lines(options.prompts, names, chosen)
     folder = Path(options.bundle)
     shared = Settings(
         prompt="",

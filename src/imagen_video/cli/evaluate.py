@@ -45,7 +45,8 @@ class EvaluateOptions:
     seed: int = 0
     """Of the first prompt's noise; the others follow."""
     steps: Annotated[str | None, _shown("N|STAGE=N,...")] = None
-    """Sampling steps: a number for all stages, or by stage: ssr3=4,base=32."""
+    """Sampling steps: a number for all stages that can take it (distilled ones keep their own), or
+    by stage: ssr3=4,base=32."""
     guidance_weight: Annotated[float | None, _shown("W")] = None
     """The paper's w of the base."""
     videos: Annotated[Path | None, _shown("FOLDER")] = None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ import torch
 
 from imagen_video import __version__
 from imagen_video.cascade.bundle import file_sha256
+from imagen_video.cascade.options import selected
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
+from imagen_video.cascade.spec import Clip as Shape
 from imagen_video.cli.evaluate import EvaluateOptions
 from imagen_video.cli.evaluation_videos import found_videos, of_file
 from imagen_video.cli.generation import choose_device, choose_precision
@@ -31,11 +32,12 @@ from imagen_video.cli.settings import Settings, parse_memory, parse_steps
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
 from imagen_video.evaluation.features.extractors import PINNED, load_extractor
-from imagen_video.evaluation.material.clips import reduced
+from imagen_video.evaluation.material.clips import clip_times, judged_of, reduced
 from imagen_video.evaluation.material.prompt_sets import Prompt, PromptSet
 from imagen_video.evaluation.scoring import report
 from imagen_video.evaluation.scoring.evaluator import Evaluator, MadeClip, Networks
 from imagen_video.evaluation.scoring.evaluator import Settings as Measured
+from imagen_video.evaluation.scoring.machine import machine
 from imagen_video.evaluation.scoring.metrics import check_names
 from imagen_video.media.pictures import write_animation
 
@@ -67,7 +69,15 @@ def evaluate(options: EvaluateOptions, command: str) -> int:
     prompt_set, prompts = _prompts(options)
     device = choose_device(options.device)
     with warnings_as_lines():
-        source = None if options.videos is not None else _Source.of(options, prompts, device)
+        # What the clips are is known before anything is made: it decides what can be measured.
+        if options.videos is not None:
+            source = None
+            clips, about = found_videos(options.videos, [prompt.prompt for prompt in prompts])
+            judged = len(clips[0].load().judged)
+        else:
+            source = _Source.of(options, prompts, device)
+            clips, about = [], {}
+            judged = len(judged_of(clip_times(source.clip.frames, source.clip.fps)))
         evaluator = Evaluator(
             prompt_set=prompt_set,
             prompts=prompts,
@@ -78,21 +88,19 @@ def evaluate(options: EvaluateOptions, command: str) -> int:
                 reference=options.reference,
                 names=options.names,
                 renders=options.renders,
+                judged_frames=judged,
             ),
             work=options.work,
             say=say,
         )
-        if source is None:
-            assert options.videos is not None
-            clips, about = found_videos(options.videos, [prompt.prompt for prompt in prompts])
-        else:
+        if source is not None:
             clips, about = source.make(memory), source.about()
         result = evaluator.run(clips)
     about = {
         "command": command,
         "program": __version__,
         "versions": {"torch": torch.__version__, "numpy": np.__version__},
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": machine(),
         **about,
     }
     paths = report.write(result, about, options.out)
@@ -130,6 +138,8 @@ class _Source:
     pipeline: ImagenVideoPipeline
     settings: tuple[Settings, ...]
     """One a video."""
+    clip: Shape
+    """What each will be."""
 
     @classmethod
     def of(
@@ -156,15 +166,25 @@ class _Source:
             bundle_sha256=pipeline.digest,
             precision=precision,
             until=options.until,
-            steps=parse_steps(options.steps, [stage.name for stage in pipeline.spec.stages]),
+            steps=parse_steps(
+                options.steps,
+                [stage.name for stage in pipeline.spec.stages],
+                chosen=selected(pipeline.spec, None, options.until),
+            ),
             guidance_weight=options.guidance_weight,
         )
         settings = tuple(
             dataclasses.replace(shared, prompt=one.prompt, seed=options.seed + one.number)
             for one in prompts
         )
-        source = cls(folder=options.out / "videos", pipeline=pipeline, settings=settings)
-        pipeline.check(build_request(pipeline.spec, settings[0]), parse_memory(options.memory))
+        request = build_request(pipeline.spec, settings[0])
+        plan = pipeline.check(request, parse_memory(options.memory))
+        source = cls(
+            folder=options.out / "videos",
+            pipeline=pipeline,
+            settings=settings,
+            clip=plan.clips[plan.stages[-1].name],
+        )
         for index in range(len(settings)):
             source.finished(index)
         return source

@@ -50,7 +50,8 @@ class GenerateOptions:
     negative_prompt: Annotated[str | None, _shown("TEXT")] = None
     """What guidance leads away from."""
     steps: Annotated[str | None, _shown("N|STAGE=N,...")] = None
-    """Sampling steps: a number for all stages, or by stage: ssr3=4,base=32."""
+    """Sampling steps: a number for all stages that can take it (distilled ones keep their own), or
+    by stage: ssr3=4,base=32."""
     guidance_weight: Annotated[float | None, _shown("W")] = None
     """The paper's w of the base: 0 follows the prompt least, large values follow it strictly."""
     num_frames: Annotated[int | None, _shown("N")] = None
@@ -96,17 +97,15 @@ def run(argv: list[str]) -> int:
     return generate(options)
 
 
+_BESIDE_RESUME = ("resume", "memory", "device", "keep_stages", "json")
+"""Options that say how a video is made, and not which: an interrupted run may go on with others."""
+
+
 def _check_together(options: GenerateOptions) -> None:
     """Refuse combinations of options that say nothing or too much."""
     has_prompts = bool(options.prompt or options.prompts_file or options.class_id or options.vector)
     if options.resume is not None:
-        if has_prompts or options.out is not None:
-            raise InputError(
-                "--resume",
-                "prompts or --out beside it",
-                "--resume DIR alone",
-                "leave them out: they are in the folder, or start anew without --resume",
-            )
+        _check_resumed(options)
         return
     if not has_prompts:
         raise InputError(
@@ -119,3 +118,24 @@ def _check_together(options: GenerateOptions) -> None:
         raise InputError("--out", "none", "a folder for the files", "add --out DIR")
     if not 0 <= options.seed < 2**63:
         raise InputError("--seed", f"{options.seed}", "0 to 2^63 - 1", "correct it")
+
+
+def _check_resumed(options: GenerateOptions) -> None:
+    """Refuse what would be ignored: the folder says which videos to make, and how.
+
+    An option with its default value cannot be told from one that is left out.
+    """
+    changed = [
+        field.name
+        for field in dataclasses.fields(options)
+        if field.name not in _BESIDE_RESUME and getattr(options, field.name) != field.default
+    ]
+    if changed:
+        words = {"prompt": "a prompt", "prompts_file": "--prompts"}
+        told = [words.get(name, f"--{name.replace('_', '-')}") for name in changed]
+        raise InputError(
+            "--resume",
+            f"{', '.join(told)} beside it",
+            "--memory, --device, --keep-stages and --json at most: the rest is in the folder",
+            "leave the others out, or start anew without --resume",
+        )

@@ -20,6 +20,7 @@ import torch
 from imagen_video import __version__
 from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import peak_bytes
+from imagen_video.cascade.options import selected
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.precision import fast_dtype
 from imagen_video.cascade.work_folder import REQUEST, WorkFolder
@@ -81,7 +82,10 @@ def generate(options: GenerateOptions) -> int:
         jobs = _resumed(options, memory) if options.resume is not None else _new(options, memory)
         with _work_kept(jobs):
             # every folder before the first video: those that are not begun are resumed as well
-            works = [WorkFolder.open(job.paths.work, job.settings.to_json()) for job in jobs]
+            works = [
+                WorkFolder.open(job.paths.work, job.settings.to_json(), Settings.defaults())
+                for job in jobs
+            ]
             for job, work in zip(jobs, works, strict=True):
                 report = _make(job, work, memory, keep=options.keep_stages)
                 print(json.dumps(report) if options.json else f"wrote {report['video']}")
@@ -133,6 +137,8 @@ def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
         raise InputError(
             "prompt", f"{asked[0]['prompt']!r}", "none: this cascade hears no text", "leave it out"
         )
+    names = [stage.name for stage in pipeline.spec.stages]
+    chosen = selected(pipeline.spec, options.start_stage, options.until)
     shared = Settings(
         prompt="",
         seed=options.seed,
@@ -146,14 +152,14 @@ def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
         from_video_sha256=file_digest("--from-video", options.from_video),
         image=_absolute(options.image),
         image_sha256=file_digest("--image", options.image),
-        steps=parse_steps(options.steps, [stage.name for stage in pipeline.spec.stages]),
+        steps=parse_steps(options.steps, names, chosen=chosen),
         guidance_weight=options.guidance_weight,
         num_frames=options.num_frames,
         height=options.height,
         width=options.width,
     )
     every = [dataclasses.replace(shared, **one) for one in asked]
-    names = file_names([settings.title for settings in every], options.seed)
+    files = file_names([settings.title for settings in every], options.seed)
     # the videos differ in prompt and labels only, which change neither sizes nor memory
     requests = [build_request(pipeline.spec, settings) for settings in every]
     plan = pipeline.check(requests[0], memory)
@@ -166,7 +172,7 @@ def _new(options: GenerateOptions, memory: int | None) -> list[Job]:
             pipeline=pipeline,
             plan=plan,
         )
-        for settings, name in zip(every, names, strict=True)
+        for settings, name in zip(every, files, strict=True)
     ]
 
 
@@ -329,21 +335,25 @@ def _stage(report: StageReport) -> dict[str, Any]:
 @contextlib.contextmanager
 def _work_kept(jobs: Sequence[Job]) -> Iterator[None]:
     """Say how to go on after an interrupt or a failure; leave no empty folders behind."""
-    existed = {job.paths.work for job in jobs if job.paths.work.exists()}
+    works, folder = [job.paths.work for job in jobs], jobs[0].paths.folder
+    existed = {work for work in works if work.exists()}
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         yield
-    except (KeyboardInterrupt, ResourceError):
-        if any((job.paths.work / REQUEST).is_file() for job in jobs):
-            folder = shlex.quote(str(jobs[0].paths.folder))
-            say(f"finished stages are kept; go on with: {PROGRAM} generate --resume {folder}")
-        raise
-    except Exception:
-        for job in jobs:
-            work = job.paths.work
+    except (KeyboardInterrupt, Exception) as error:
+        stopped = isinstance(error, KeyboardInterrupt | ResourceError)
+        if stopped and any((work / REQUEST).is_file() for work in works):
+            finished = any(any(work.glob("*.safetensors")) for work in works)
+            kept = "finished stages are kept" if finished else "the request is kept"
+            words = f"{PROGRAM} generate --resume {shlex.quote(str(folder))}"
+            say(f"{kept}; go on with: {words}")
+            raise
+        for work in works:
             if work not in existed and not any(work.glob("*.safetensors")):
                 WorkFolder(work).remove()
-        with contextlib.suppress(OSError):
-            jobs[0].paths.work.parent.rmdir()
+        for path in (works[0].parent, *made):
+            with contextlib.suppress(OSError):  # something is in there, or it was not made
+                path.rmdir()
         raise
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from imagen_video.errors import BundleError
+
 if TYPE_CHECKING:
     from imagen_video.cascade.spec import CascadeSpec, StageSpec
 
@@ -106,7 +108,14 @@ def _find(name: str) -> CascadeSpec:
     # of a preset with weights that ship, what `generate` runs: some stages of it are distilled
     if name in PRESETS and name not in BUILT_IN:
         return PRESETS[name]()
-    return Bundle.open(find_bundle(name)).spec
+    try:
+        folder = find_bundle(name)
+    except BundleError as error:
+        if "/" in name:  # of a folder or a hub id, and no misspelt preset
+            raise
+        known = f"a preset ({', '.join(PRESETS)}), or {error.expected}"
+        raise BundleError(error.where, error.got, known, error.fix) from error
+    return Bundle.open(folder).spec
 
 
 def _print_table(found: dict[str, Any]) -> None:

@@ -75,15 +75,8 @@ def _source_video(spec: CascadeSpec, settings: Settings) -> Tensor | None:
     if settings.from_video is None:
         return None
     before = spec.stages[spec.index(chosen[0].name) - 1]
-    clips = clips_for(
-        spec,
-        (before, *chosen),
-        num_frames=settings.num_frames,
-        height=settings.height,
-        width=settings.width,
-    )
-    path = Path(settings.from_video)
-    return _read_fitted(path, clips[before.name], before.unet.channels)
+    # a given video decides the sizes of the result: whoever asks for others is told by `plan_run`
+    return _read_fitted(Path(settings.from_video), before.output, before.unet.channels)
 
 
 def _first_frame(spec: CascadeSpec, settings: Settings) -> Tensor | None:

@@ -14,11 +14,16 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagen_video.errors import InputError
 
+if TYPE_CHECKING:
+    from imagen_video.cascade.spec import StageSpec
+
 MAX_SLUG = 60
+MAX_MEMORY = 1 << 60
+"""Most bytes that a size may name: far more than any machine has."""
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGT", start=1)}
 _UNITS |= {f"{letter}IB": 1024**power for power, letter in enumerate("KMGT", start=1)}
@@ -81,6 +86,18 @@ class Settings:
         return " ".join(words)
 
     @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return what a request means that lacks a key, as JSON values."""
+        bare = cls(prompt="", seed=0, bundle="", bundle_sha256="", precision="")
+        optional = [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is not dataclasses.MISSING
+            or field.default_factory is not dataclasses.MISSING
+        ]
+        return {name: getattr(bare, name) for name in optional}
+
+    @classmethod
     def read(cls, path: Path) -> Settings:
         """Read a `request.json`.
 
@@ -126,20 +143,27 @@ def parse_memory(text: str, option: str = "--memory") -> int | None:
         return None
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     unit = _UNITS.get(found[2].upper()) if found else None
-    if found is None or unit is None or float(found[1]) * unit < 1:
+    if found is None or unit is None or not 1 <= float(found[1]) * unit <= MAX_MEMORY:
         raise InputError(
-            option, repr(text), "a size such as 4GB, 900MB or 3.5GiB, or none", "correct it"
+            option, repr(text)[:80], "a size such as 4GB, 900MB or 3.5GiB, or none", "correct it"
         )
     return int(float(found[1]) * unit)
 
 
-def parse_steps(text: str | None, stages: Sequence[str], option: str = "--steps") -> dict[str, int]:
+def parse_steps(
+    text: str | None,
+    stages: Sequence[str],
+    option: str = "--steps",
+    chosen: Sequence[StageSpec] = (),
+) -> dict[str, int]:
     """Turn `8` (all stages), `ssr3=4,base=32` or `8,ssr3=4` into steps by stage.
 
     Args:
         text: as typed; None leaves every stage its own.
         stages: names of the cascade's stages.
         option: as the user knows it.
+        chosen: the stages that will run; a number for all stages passes those among them by that
+            were distilled for another one.
 
     Raises:
         InputError: for an unknown stage, or what is not a number from 1 on.
@@ -160,6 +184,12 @@ def parse_steps(text: str | None, stages: Sequence[str], option: str = "--steps"
             )
         else:
             named[name] = int(number)
+    if everywhere and chosen:
+        from imagen_video.cascade.distilled import keeping_own_steps
+
+        unnamed = [stage for stage in chosen if stage.name not in named]
+        for name in keeping_own_steps(unnamed, next(iter(everywhere.values()))):
+            del everywhere[name]
     return everywhere | named
 
 
@@ -187,7 +217,7 @@ def read_prompts(path: Path) -> list[str]:
         InputError: if it cannot be read or holds none.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"--prompts {path}", f"{error}", "a readable text file in UTF-8", "check the path"
@@ -217,14 +247,30 @@ def file_names(prompts: Sequence[str], seed: int) -> list[str]:
 
 
 def slug(prompt: str) -> str:
-    """Turn a prompt into a part of a file name: lower-case ASCII letters, digits and hyphens."""
-    plain = unicodedata.normalize("NFKD", prompt).encode("ascii", "ignore").decode().lower()
+    """Turn a prompt into a part of a file name: lower-case ASCII letters, digits and hyphens.
+
+    Where that loses what the prompt says, a mark of the whole prompt is added, so that another
+    prompt does not get the same name: its video would replace this one.
+    """
+    folded = unicodedata.normalize("NFKD", prompt)
+    plain = folded.encode("ascii", "ignore").decode().lower()
     words = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
-    if words and len(words) <= MAX_SLUG:
+    if words and len(words) <= MAX_SLUG and not _loses(folded, plain):
         return words
     return "-".join(part for part in (words[:MAX_SLUG].rstrip("-"), _mark(prompt)) if part)
 
 
+def _loses(folded: str, plain: str) -> bool:
+    """Whether letters, digits or symbols of a prompt are not in ASCII, or a sign is dropped.
+
+    Accents and punctuation are dropped without a mark: names shall read like the prompt.
+    """
+    lost = any(ord(one) > 127 and unicodedata.category(one)[0] in "LNS" for one in folded)
+    # not the hyphen of top-10; 1e-05 and 1e+05 differ in their sign alone
+    signed = re.search(r"(?<![a-z0-9])-\.?\d|\+\.?\d|\de-\d", plain)
+    return lost or signed is not None
+
+
 def _mark(prompt: str) -> str:
-    """Tell prompts apart whose slugs are the same or were cut."""
+    """Tell prompts apart whose slugs are the same, were cut, or lost something."""
     return hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:6]

@@ -36,6 +36,7 @@ from imagen_video.corpus.sprites import SpriteStore, SpriteWriter, Subject
 from imagen_video.corpus.subjects import SUBJECTS_FILE, read_subjects
 from imagen_video.corpus.words import draw_glyphs
 from imagen_video.errors import DataError
+from imagen_video.media.atomic import check_writable
 
 DEFAULT_FOLDER = Path("build/corpus")
 DEFAULT_PACKAGES = Path("build/packages")
@@ -111,9 +112,11 @@ def build_corpus(
 
     Raises:
         DataError: if a package is missing or of another version, or the table is malformed.
+        InputError: if the folder cannot be written; nothing is fetched then.
         ResourceError: if the disk is full.
     """
     started = time.monotonic()
+    check_writable(out_dir)
     packages = fetch(DEFAULT_PACKAGES) if packages_dir is None else locate(Path(packages_dir))
     subjects = read_subjects(subjects_file)
     jobs, dropped = plan_jobs(subjects, packages)

@@ -15,7 +15,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-from imagen_video.errors import DataError, MissingExtraError, ResourceError
+from imagen_video.errors import DataError, MissingExtraError
+from imagen_video.media.atomic import writing_error
 
 INSTALL_SECONDS = 1800
 MAX_MANIFEST_BYTES = 2**20
@@ -109,7 +110,9 @@ def fetch(folder: Path) -> Packages:
 
     Raises:
         DataError: if npm fails, or a package is not what was pinned.
+        InputError: if the folder cannot be made.
         MissingExtraError: if npm or the font package is not installed.
+        ResourceError: if the disk is full.
     """
     try:
         return locate(folder)
@@ -123,9 +126,7 @@ def fetch(folder: Path) -> Packages:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ResourceError(
-            str(folder), str(error.strerror), "a writable folder", "choose another folder"
-        ) from error
+        raise writing_error(folder, error) from error
     names = [f"{package.name}@{package.version}" for package in NPM_PACKAGES]
     command = [
         npm, "install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund",

@@ -12,7 +12,6 @@ and readers keep the files that they mapped.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +22,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from imagen_video.errors import DataError, ResourceError
+from imagen_video.errors import DataError
+from imagen_video.media.atomic import writing_error
 
 FORMAT = "imagen-video-sprites"
 VERSION = 1
@@ -164,7 +164,8 @@ class SpriteWriter:
             levels: sizes to keep, each half of the one before.
 
         Raises:
-            ResourceError: if the folder cannot be written.
+            InputError: if the folder cannot be written.
+            ResourceError: if the disk is full.
         """
         self.folder = Path(folder)
         self.levels = levels
@@ -235,16 +236,11 @@ class SpriteWriter:
 
     @contextmanager
     def _disk(self) -> Iterator[None]:
-        """Turn a full disk or a forbidden folder into a message that says what to do."""
+        """Turn a full disk, or a folder that cannot be written, into a message of four parts."""
         try:
             yield
         except OSError as error:
-            raise ResourceError(
-                str(self.folder),
-                os.strerror(error.errno or 0),
-                "a writable folder with about 4.5 GB free",
-                "free space or choose another folder",
-            ) from error
+            raise writing_error(self.folder, error) from error
 
     def __enter__(self) -> SpriteWriter:
         """Write inside a `with`: an error abandons the store."""

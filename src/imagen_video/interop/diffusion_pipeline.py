@@ -223,7 +223,8 @@ class ImagenVideoDiffusionPipeline(DiffusionPipeline):
             height: pixels of the output; the cascade's if None.
             width: pixels of the output; the cascade's if None.
             num_frames: frames of the output; the cascade's if None.
-            num_inference_steps: steps of every stage; each stage's own if None.
+            num_inference_steps: steps of every stage but those that were distilled for other
+                steps; each stage's own if None.
             guidance_scale: refused: `guidance_weight` is one less.
             generator: one, or one a prompt; its initial seed is taken and its state left alone,
                 so the same generator gives the same video again. None = torch's own generator

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias, Unpack
 import torch
 from torch import Tensor
 
+from imagen_video.cascade.argument_types import check_types
 from imagen_video.cascade.call_settings import RunSettings
 from imagen_video.cascade.inputs import (
     fit_video,
@@ -182,7 +183,8 @@ class HybridPipeline:
             negative_prompt: what guidance pushes away from.
             seed: one or one a clip.
             until: last stage to run.
-            num_inference_steps: steps of every stage; each stage's own if None.
+            num_inference_steps: steps of every stage but those that were distilled for other
+                steps; each stage's own if None.
             stages: further settings by stage name; `StageOptions(augmentation_logsnr=1.0)` adds
                 more noise to the base's frames, and so lets the stage redraw more of them.
             memory: bytes that the process may use; None = no bound.
@@ -195,6 +197,7 @@ class HybridPipeline:
             InputError: for anything that cannot be used.
             Stopped: if the callback raises it.
         """
+        check_types({"num_inference_steps": num_inference_steps, "stages": stages})
         clips = frames if isinstance(frames, Clips) else from_diffusers(frames)
         chosen = self._stages_for(clips, until)
         video = fitted(clips, self.cascade.spec, chosen)
@@ -213,7 +216,9 @@ class HybridPipeline:
             only=tuple(stage.name for stage in chosen),
             video=video,
             video_fps=self.fps or _trained_input(self.cascade.spec, chosen).fps,
-            options=spread_options(self.cascade.spec, stages or {}, num_inference_steps, None),
+            options=spread_options(
+                self.cascade.spec, stages or {}, num_inference_steps, None, chosen
+            ),
         )
         with StageBars(progress, callback_on_step_end) as bars:
             return self.cascade.run(

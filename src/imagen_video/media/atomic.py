@@ -75,6 +75,34 @@ def replacing(path: str | Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_writable(folder: str | Path) -> None:
+    """Find out before long work whether files can be written to a folder, and leave no trace.
+
+    Permissions alone do not tell: the superuser has them everywhere, and yet nothing can be made in
+    `/proc` or on a disk that is mounted to be read.
+
+    Args:
+        folder: it need not be there yet.
+
+    Raises:
+        InputError: it cannot be made or written to.
+        ResourceError: the disk is full.
+    """
+    target = Path(folder)
+    made = [path for path in (target, *target.parents) if not path.exists()]
+    probe = target / f".probe.{secrets.token_hex(4)}.tmp"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise writing_error(target, error) from error
+    finally:
+        for path in made:
+            with contextlib.suppress(OSError):  # never made, or somebody else uses it by now
+                path.rmdir()
+
+
 def _is_about(error: OSError, temporary: Path) -> bool:
     """Tell our file's errors from those of other files that the block works with."""
     return error.filename is None or Path(os.fsdecode(error.filename)) == temporary

@@ -113,6 +113,44 @@ def test_what_a_stage_was_not_made_for_is_refused_before_anything_runs(
     assert all(part in text for part, text in found)
 
 
+def steps_of(made: ImagenVideoPipeline, **settings: Any) -> list[int]:
+    result = made("a cat", output_type="pt", **settings)
+    return [report.sampling.steps for report in result.reports]
+
+
+def test_a_number_of_steps_for_all_passes_distilled_stages_by_and_says_so() -> None:
+    with pytest.warns(
+        UserWarning, match=r"\(base: 4, tsr1: 2\); 3 is for the other stages"
+    ) as told:
+        assert steps_of(pipeline(), num_inference_steps=3) == [4, 2, 3]
+    assert len(told) == 1
+    own = {"base": StageOptions(steps=4)}
+    with pytest.warns(UserWarning, match=r"\(tsr1: 2\)"):  # not of a stage that has its own number
+        assert steps_of(pipeline(), num_inference_steps=3, stages=own) == [4, 2, 3]
+
+
+def test_a_number_of_steps_that_no_stage_could_take_is_refused() -> None:
+    with pytest.raises(InputError, match="few_step, 4 steps"):
+        pipeline()("a cat", num_inference_steps=3, until="tsr1")
+    with pytest.raises(InputError, match="few_step, 4 steps"):
+        pipeline()("a cat", num_inference_steps=3, stages={"ssr1": StageOptions(steps=2)})
+    own = {"tsr1": StageOptions(steps=5)}  # named, it is not passed by
+    with (
+        pytest.warns(UserWarning, match=r"\(base: 4\)"),
+        pytest.raises(InputError, match="ddim, 2 steps"),
+    ):
+        pipeline()("a cat", num_inference_steps=3, stages=own)
+
+
+def test_there_is_no_warning_where_nothing_is_passed_by() -> None:
+    late = dataclasses.replace(
+        SPEC, stages=(*SPEC.stages[:2], student_of(SPEC.stages[2], PLAIN.distilled or MADE_FOR))
+    )
+    made = ImagenVideoPipeline(late, small_networks(late).__getitem__, ENCODER)
+    assert steps_of(made, num_inference_steps=3, until="tsr1") == [3, 3]  # ssr1 does not run
+    assert steps_of(made, num_inference_steps=2) == [2, 2, 2]  # what it was distilled for
+
+
 def test_a_negative_prompt_is_refused_where_guidance_is_one_call() -> None:
     request = Request(prompts=("a",), seeds=(1,), negative_prompts=("fog",))
     with pytest.raises(InputError, match=r"stage 'base'.*negative prompt.*null text"):

@@ -12,14 +12,14 @@ from torch import nn
 
 from imagen_video.cascade import runner
 from imagen_video.cascade.bundle import Bundle, save_bundle
-from imagen_video.cascade.memory import PROCESS, held_bytes
-from imagen_video.cascade.options import StageOptions, clips_for
+from imagen_video.cascade.memory import held_bytes
+from imagen_video.cascade.options import StageOptions
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
 from imagen_video.cascade.spec import Clip, SamplingSpec
 from imagen_video.cascade.tiling import whole as whole_plan
 from imagen_video.cascade.tiling import window_bytes
 from imagen_video.cascade.work_folder import WorkFolder
-from imagen_video.errors import InputError, ResourceError
+from imagen_video.errors import InputError
 from unit.cascade.small_cascades import (
     WordEncoder,
     random_video,
@@ -261,6 +261,14 @@ def test_a_folder_of_another_request_is_refused(tmp_path: Path) -> None:
         WorkFolder.open(tmp_path / "w", {"seed": 2})
 
 
+def test_a_folder_from_before_there_was_a_setting_is_gone_on_with(tmp_path: Path) -> None:
+    WorkFolder.open(tmp_path / "w", {"seed": 1})
+    newer = {"seed": 1, "vector": None}
+    with pytest.raises(InputError, match="vector"):
+        WorkFolder.open(tmp_path / "w", newer | {"vector": [1.0]}, {"vector": None})
+    assert WorkFolder.open(tmp_path / "w", newer, {"vector": None}).path == tmp_path / "w"
+
+
 def test_frames_arrive_in_order_and_are_the_result() -> None:
     parts: list[np.ndarray] = []
     pipeline = small_pipeline()
@@ -275,29 +283,13 @@ def test_given_first_frames_stay_in_the_base() -> None:
     assert torch.equal(video[:, :1], first)
 
 
-def test_sizes_scale_back_through_the_stages() -> None:
-    clips = clips_for(SPEC, SPEC.stages, num_frames=4, height=16, width=24)
-    assert clips["base"] == Clip(frames=2, height=8, width=12, fps=6)
-    assert clips["tsr1"] == Clip(frames=4, height=8, width=12, fps=12)
-    assert clips["ssr1"] == Clip(frames=4, height=16, width=24, fps=12)
-    video = run(small_pipeline(), request(num_frames=4, height=16, width=24))
-    assert video.shape == (1, 4, 3, 16, 24)
-
-
-def test_too_little_memory_is_said_before_anything_runs() -> None:
-    def load(stage: str) -> nn.Module:
-        raise AssertionError(f"{stage} was loaded")
-
-    with pytest.raises(ResourceError, match="GiB"):
-        ImagenVideoPipeline(SPEC, load, WordEncoder()).run(request(), memory=PROCESS)
-
-
 def test_a_bound_on_memory_leads_to_tiles_and_the_same_video(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unet, clip = SPEC.stage("ssr1").unet, Clip(frames=8, height=32, width=48)
     budget = window_bytes(unet, clip, whole_plan(clip)) * 7 // 10
-    monkeypatch.setattr("imagen_video.cascade.run_plan.activation_budget", lambda *_: budget)
+    besides = (1 << 30) - budget
+    monkeypatch.setattr("imagen_video.cascade.run_plan.beside_activations", lambda *_: besides)
     pipeline = small_pipeline()
     asked = request(
         start="ssr1", video=random_video(1, 8, 3, 16, 24), options={"ssr1": StageOptions(steps=1)}

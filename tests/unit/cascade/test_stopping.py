@@ -111,7 +111,7 @@ def test_prompts_that_no_encoder_can_use_are_refused_at_once(prompt: str) -> Non
     pipeline = small_pipeline()
     with pytest.raises(InputError, match="prompt 0"):
         pipeline(prompt)
-    with pytest.raises(InputError, match="prompt 0"):
+    with pytest.raises(InputError, match="negative prompt"):
         pipeline("a cat", prompt)
     with pytest.raises(InputError, match="prompt 0"):
         pipeline.image(prompt)

@@ -69,8 +69,12 @@ def test_a_plan_for_memory_fits_its_budget_and_computes_less_the_more_there_is()
 
 
 def test_too_little_memory_is_said_with_what_is_needed() -> None:
-    with pytest.raises(ResourceError, match="at least"):
-        plan_for_memory("stage 'x'", local_unet(), Clip(frames=8, height=32, width=32), 1000)
+    unet, clip = local_unet(), Clip(frames=8, height=32, width=32)
+    with pytest.raises(ResourceError, match=r"0\.00 GB.*at least 0\.1 GB"):
+        plan_for_memory("stage 'x'", unet, clip, 1000)
+    # what the process needs besides counts as well: it is the whole bound that is to be raised
+    with pytest.raises(ResourceError, match=r"3\.00 GB.*at least 3\.1 GB"):
+        plan_for_memory("stage 'x'", unet, clip, 3 * 10**9, besides=3 * 10**9)
 
 
 def test_the_last_stage_computes_less_than_twice_in_four_gigabytes() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from imagen_video.cascade.distilled import DistilledSpec
+from imagen_video.cascade.spec import SamplingSpec
 from imagen_video.cli.batch_prompts import MAX_LINE, read_lines
 from imagen_video.cli.batch_samples import parse_pool, parse_shares
 from imagen_video.errors import InputError
+from imagen_video.presets.tiny import tiny
 
 STAGES = ("base", "ssr1")
 
@@ -35,6 +39,20 @@ def test_a_line_of_json_says_what_it_wants(tmp_path: Path) -> None:
     assert vector.vector is not None
     assert vector.vector[0] == 0.5
     assert (dog.id, dog.steps) == (None, {"base": 2, "ssr1": 3})
+
+
+def test_a_lines_number_of_steps_passes_distilled_stages_by(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a cat", "steps": 7}\n', encoding="utf-8")
+    base, other = tiny().stages[:2]
+    student = dataclasses.replace(
+        base,
+        sampling=SamplingSpec(sampler="ddim", steps=1),
+        distilled=DistilledSpec(sampler="ddim", steps=1),
+    )
+    with pytest.warns(UserWarning, match=r"\(base: 1\); 7 is for the other stages"):
+        (line,) = read_lines(path, (base.name, other.name), (student, other))
+    assert line.steps == {other.name: 7}
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from imagen_video.cli.evaluate import run
 from imagen_video.cli.main import main
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
+from imagen_video.evaluation.features.extractors import Extractor
 from imagen_video.evaluation.material.prompt_sets import prompt_lines
 from imagen_video.media.pictures import write_png
 from imagen_video.media.video_writer import write_video
@@ -89,6 +90,11 @@ def test_it_writes_videos_numbers_and_a_plot(made: Path) -> None:
     assert {row["key"] for row in said["results"]} >= {"ground", "flicker", "drift"}
     assert all(row["real"]["count"] == 3 for row in said["results"])
     assert said["command"].startswith("imagen-video evaluate --out")
+    assert said["judged_frames"] == 4
+    machine = said["machine"]
+    assert machine["processor"]
+    assert machine["cores"] >= 1
+    assert machine.keys() >= {"memory_gib", "system", "python", "date"}
     assert (made / "evaluation.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -214,6 +220,31 @@ def test_what_cannot_be_used_is_refused_before_anything_is_made(
 ) -> None:
     assert main(["evaluate", *place.words(tmp_path / "out"), *more]) == 2
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("given_videos", [False, True])
+def test_a_distance_of_too_few_frames_is_refused_before_anything_is_made(
+    place: Place,
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given_videos: bool,
+) -> None:
+    def loaded(name: str, source: str, *, device: torch.device) -> Extractor:
+        return Extractor(name=name, settings={}, features=never, width=7)
+
+    def never(frames: np.ndarray) -> torch.Tensor:
+        raise AssertionError("nothing is looked at")
+
+    monkeypatch.setattr(evaluation, "load_extractor", loaded)
+    words = place.words(tmp_path / "out", "--inception", "any", "--reference", "4")
+    words[words.index("ground")] = "fid"
+    if given_videos:
+        words += ["--videos", str(given(place, made, tmp_path / "videos"))]
+    # 16 frames a clip, of which these have 4, would be enough
+    with pytest.raises(InputError, match=r"3 clips of 4 frames for 7 dimensions.* at least 4"):
+        run(words)
     assert not (tmp_path / "out").exists()
 
 

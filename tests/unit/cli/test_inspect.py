@@ -12,6 +12,7 @@ from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cli.inspect import describe, run
 from imagen_video.cli.main import main
 from imagen_video.models.unet import VideoUNet
+from imagen_video.presets import PRESETS
 from imagen_video.presets.tiny import tiny
 
 KEYS = {"name", "kind", "frames", "height", "width", "fps", "parameters", "flops_per_step"}
@@ -71,3 +72,11 @@ def test_the_table_fits_a_narrow_terminal(
 def test_an_unknown_name_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", "nothing-of-that-name"]) == 2
     assert "check the name or the path" in capsys.readouterr().err
+
+
+def test_a_misspelt_preset_is_answered_with_those_that_there_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["inspect", "papr"]) == 2
+    told = capsys.readouterr().err
+    assert all(name in told for name in PRESETS)

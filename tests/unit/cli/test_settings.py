@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagen_video.cascade.distilled import DistilledSpec
+from imagen_video.cascade.spec import SamplingSpec
 from imagen_video.cli.settings import (
     MAX_SLUG,
     Settings,
@@ -20,6 +23,7 @@ from imagen_video.cli.settings import (
     slug,
 )
 from imagen_video.errors import InputError
+from imagen_video.presets.tiny import tiny
 
 STAGES = ("base", "tsr1", "ssr3")
 
@@ -39,7 +43,10 @@ def test_a_size_of_memory_is_read_with_its_unit(text: str, size: int | None) -> 
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "GB", "-1GB", "4 gigs", "1e9", "0", "inf", "4GB extra"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "GB", "-1GB", "4 gigs", "1e9", "0", "inf", "4GB extra", "9" * 400, "9" * 300 + "GB"],
+)
 def test_what_is_no_size_of_memory_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="--memory"):
         parse_memory(text)
@@ -67,6 +74,24 @@ def test_steps_are_for_all_stages_or_for_those_named(
 def test_steps_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="--steps"):
         parse_steps(text, STAGES)
+
+
+def test_a_number_for_all_stages_passes_distilled_ones_by() -> None:
+    tiny_cascade = tiny()
+    names = [stage.name for stage in tiny_cascade.stages]
+    base, other = tiny_cascade.stages[:2]
+    made_for = DistilledSpec(sampler="ddim", steps=1)
+    student = dataclasses.replace(
+        base, distilled=made_for, sampling=SamplingSpec(sampler="ddim", steps=1)
+    )
+    with pytest.warns(UserWarning, match=r"\(base: 1\); 4 is for the other stages"):
+        steps = parse_steps("4", names, chosen=(student, other))
+    assert steps == dict.fromkeys(names[1:], 4)
+    assert parse_steps("4,base=1", names, chosen=(student, other))["base"] == 1
+    assert parse_steps("base=4", names, chosen=(student, other)) == {"base": 4}  # refused later
+    assert (
+        parse_steps("4", names, chosen=(student,))["base"] == 4
+    )  # as well: no other could take it
 
 
 @pytest.mark.parametrize(("text", "numbers"), [("0.5", [0.5]), ("-1,2e1", [-1.0, 20.0])])
@@ -101,6 +126,27 @@ def test_prompts_that_differ_get_files_that_differ() -> None:
     assert all(name.endswith("-5") for name in names)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a \u732b", "a \u72ac"),
+        ("a \U0001f431", "a \U0001f436"),
+        ("\u0663 cats", "\u0664 cats"),
+        ("s\u00f8t", "s\u00e6t"),
+        ("vector -0.5", "vector 0.5"),
+        ("vector 1 -.5", "vector 1 .5"),
+        ("vector 1e-05", "vector 1e+05"),
+        ("\u22125 degrees", "5 degrees"),
+    ],
+)
+def test_prompts_of_different_runs_do_not_overwrite_one_another(one: str, other: str) -> None:
+    assert slug(one) != slug(other)
+
+
+def test_a_name_is_marked_only_where_it_lost_something() -> None:
+    assert slug("a top-10 cat \u2013 \u201cna\u00efve\u201d!") == "a-top-10-cat-naive"
+
+
 def test_the_name_of_a_prompt_does_not_depend_on_the_others_unless_it_must() -> None:
     assert file_names(["a cat", "a dog"], 0) == ["a-cat-0", "a-dog-0"]
 
@@ -108,6 +154,15 @@ def test_the_name_of_a_prompt_does_not_depend_on_the_others_unless_it_must() -> 
 def test_a_file_of_prompts_has_one_a_line(tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("# animals\na cat\n\n  a dog  \n", encoding="utf-8")
     assert read_prompts(tmp_path / "p.txt") == ["a cat", "a dog"]
+
+
+def test_the_mark_that_some_editors_put_in_front_of_a_file_is_no_part_of_a_prompt(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "p.txt").write_text("# animals\na cat\n", encoding="utf-8-sig")
+    assert read_prompts(tmp_path / "p.txt") == ["a cat"]
+    (tmp_path / "p.txt").write_text("a cat\n", encoding="utf-8-sig")
+    assert read_prompts(tmp_path / "p.txt") == ["a cat"]
 
 
 @pytest.mark.parametrize("content", [b"", b"# only a remark\n", b"\xff\xfe\x00"])
@@ -140,6 +195,14 @@ def test_a_video_without_a_prompt_is_called_by_its_labels() -> None:
 def test_settings_survive_being_written_and_read(tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(json.dumps(SETTINGS.to_json()), encoding="utf-8")
     assert Settings.read(tmp_path / "request.json") == SETTINGS
+
+
+def test_what_a_request_leaves_out_is_what_its_settings_are_by_default(tmp_path: Path) -> None:
+    plain = Settings(prompt="a", seed=1, bundle="b", bundle_sha256="", precision="fp32").to_json()
+    assert plain == {**Settings.defaults(), **plain}
+    older = {key: value for key, value in plain.items() if key not in ("vector", "steps")}
+    (tmp_path / "request.json").write_text(json.dumps(older), encoding="utf-8")
+    assert Settings.read(tmp_path / "request.json").to_json() == {**Settings.defaults(), **older}
 
 
 @pytest.mark.parametrize(

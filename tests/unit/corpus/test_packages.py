@@ -18,7 +18,7 @@ from imagen_video.corpus.packages import (
     find_font,
     locate,
 )
-from imagen_video.errors import DataError, MissingExtraError
+from imagen_video.errors import DataError, InputError, MissingExtraError, ResourceError
 
 
 def install(root: Path, package: Package, **changes: object) -> Path:
@@ -102,6 +102,16 @@ def test_npm_is_run_without_scripts_on_the_pinned_versions(
     assert "--no-save" in arguments
     for package in NPM_PACKAGES:
         assert f"{package.name}@{package.version}" in arguments
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_npm(tmp_path / "bin", "exit 1", monkeypatch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="check the path") as caught:
+        fetch(tmp_path / "file" / "new")
+    assert not isinstance(caught.value, ResourceError)
 
 
 def test_a_failing_npm_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +19,7 @@ from imagen_video.corpus.sprites import (
     premultiply,
     shrink,
 )
-from imagen_video.errors import DataError, ResourceError
+from imagen_video.errors import DataError, InputError, ResourceError
 
 ABOUT = {"tinted": False, "source": "code", "licence": "MIT", "sha256": ""}
 
@@ -127,10 +128,20 @@ def test_an_interrupted_build_leaves_the_old_store_and_no_litter(copy: Path) -> 
     SpriteStore.open(copy)
 
 
-def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError, match="choose another folder"):
+    with pytest.raises(InputError, match="check the path") as caught:
         SpriteWriter(tmp_path / "file" / "store")
+    assert not isinstance(caught.value, ResourceError)
+
+
+def test_a_full_disk_is_a_resource_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        SpriteWriter(tmp_path / "store")
 
 
 def test_a_missing_store_says_to_build_the_corpus(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagen_video.errors import InputError, ResourceError
-from imagen_video.media.atomic import replacing
+from imagen_video.media.atomic import check_writable, replacing
 
 
 def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -85,6 +85,32 @@ def test_errors_of_other_files_are_not_blamed_on_this_one(tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "x"):
         (tmp_path / "another").read_text()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_tried_without_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "mine").write_text("")
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(tmp_path / "old")
+    assert [path.name for path in tmp_path.rglob("*")] == ["old", "mine"]
+
+
+def test_a_folder_that_cannot_be_made_or_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="writing"):
+        check_writable(tmp_path / "file" / "x")
+    with pytest.raises(InputError, match="writing"):
+        check_writable(tmp_path / "file")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(InputError, match="Read-only"):
+        check_writable(tmp_path / "new" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_link_is_followed_and_not_replaced(tmp_path: Path) -> None:
