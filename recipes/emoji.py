@@ -77,7 +77,7 @@ PHASES: tuple[Phase, ...] = tuple(
         cooldown_fraction=cooldown_fraction,
         optimizer=optimizer,
         warmup_steps=300 if stage == "base" else 100,
-        middle_times=0.5 if stage == "base" else 0.0,
+        middle_times=0.0 if stage != "base" else 0.3 if steps > 7200 else 0.5,
     )
     for (
         stage,
@@ -93,6 +93,7 @@ PHASES: tuple[Phase, ...] = tuple(
         ("base", 2398, 16, 128, 0.4, 1e-3, 0.0, "muon"),
         ("base", 3600, 16, 128, 0.35, 1e-3, 0.21, "muon"),
         ("base", 7200, 16, 128, 0.35, 1e-3, 0.25, "muon"),
+        ("base", 10400, 16, 128, 0.3, 1e-3, 0.15, "muon"),
         ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
         ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
         ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
@@ -100,6 +101,7 @@ PHASES: tuple[Phase, ...] = tuple(
         ("ssr1", 6000, 2, 16, 0.2, 1e-3, 0.25, "muon"),
         ("ssr2", 1100, 2, 16, 0.2, 6e-4, 0.4, "adamw"),
         ("ssr2", 2400, 2, 16, 0.2, 6e-4, 0.25, "muon"),
+        ("ssr2", 7000, 2, 16, 0.2, 1e-3, 0.22, "muon"),
         ("tsr2", 800, 2, 16, 0.05, 6e-4, 0.4, "adamw"),
         ("tsr2", 1500, 2, 16, 0.05, 6e-4, 0.35, "muon"),
         ("tsr2", 2400, 2, 16, 0.0, 6e-4, 0.2, "muon"),
@@ -114,9 +116,11 @@ PHASES: tuple[Phase, ...] = tuple(
 """Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
 
 The base ran as two processes of one thread each (`torchrun --nproc-per-node 2 -m imagen_video
-train ...`), which changes its speed and not what it learns. Its last phase was a run of 3,600
-updates of its own that began with the weights of the phase before (`--init-from`), a warm-up, and
-the scenes of the first 3,600 updates again.
+train ...`), which changes its speed and not what it learns. Its last two phases were runs of their
+own, of 3,600 and 3,200 updates, each with a warm-up, that began with the weights of the phase
+before (`--init-from`): the first drew the scenes of the first 3,600 updates again, the second new
+ones (`--seed 1`). Only since the last phase the base knows the place of a frame. The last phase of
+`ssr2` was such a run too, of 4,600 updates.
 
 In their first phase the stages from 192x320 on had an RMS norm without mean, and until their last
 phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.
@@ -128,7 +132,7 @@ DISTILLATION: tuple[tuple[str, str], ...] = (
     ("base", "--from 16 --to 16 --weights 3 3 --updates-per-round 380 --learning-rate 6e-4"),
     ("base", "--from 16 --to 8 --weights 3 3 --updates-per-round 170 --learning-rate 1.5e-4"),
     ("ssr1", "--from 4 --to 1 --updates-per-round 70 --learning-rate 3e-4"),
-    ("ssr2", "--from 2 --to 1 --updates-per-round 100 --learning-rate 3e-4"),
+    ("ssr2", "--from 4 --to 1 --updates-per-round 120 --learning-rate 3e-4"),
 )
 """Stage and options. The other four stages take one call without guidance as they are, and their
 features are farther from real ones with two (docs/lab-notes.md): nothing is left to distil.
@@ -141,7 +145,7 @@ folders of their own (docs/distillation.md). The first round of the base had w d
 
 def distillation(stage: str, options: str) -> list[str]:
     """Return the words of a command line."""
-    clips = 4 if stage == "base" else 2
+    clips = 2 if stage == "ssr1" else 4
     folder = "distilled" if stage == "ssr2" else f"distilled-{stage}"
     words = ["imagen-video", "distill", "--bundle", str(TEACHERS), "--stage", stage]
     words += ["--run-dir", str(RUNS / folder), *options.split()]

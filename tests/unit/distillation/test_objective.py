@@ -13,6 +13,7 @@ from imagen_video.diffusion.samplers import DDIMSampler
 from imagen_video.distillation.objective import GUIDED_PATH_STEPS, DistillationObjective
 from imagen_video.distillation.rounds import Round
 from imagen_video.distillation.targets import ddim_step
+from imagen_video.models.growth import grown
 from imagen_video.training.draws import Draws
 from unit.cascade.small_cascades import WordEncoder, awake, random_video
 from unit.distillation.small_distillations import (
