@@ -26,7 +26,7 @@ PROMPTS = (
     "a flat illustration of a frog on a pink background",
     "a cartoon of a bear on an orange background",
     "a horse galloping on a purple background, moving to the left",
-    'the word "MOON" in yellow letters on a black background',
+    'the word "MOON" in yellow letters on a black background, appearing letter by letter',
     "a red cube rotating on a grey background",
     "a blue ball to the left of a green cone on a white background",
 )
