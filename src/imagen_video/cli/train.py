@@ -135,6 +135,7 @@ def _train(options: TrainOptions, cascade: CascadeSpec, processes: Processes) ->
         encoder=encoder,
         text_dropout=config.text_dropout,
         middle_times=config.middle_times,
+        gather_at=config.gather_at,
         device=processes.device,
         record=noise_levels.add,
     )

@@ -84,8 +84,11 @@ class TrainConfig:
     text_dropout: float = 0.1
     """Probability of training without text, class and vector, for guidance (Imagen: 10 %)."""
     middle_times: float = 0.0
-    """Share of the noise levels gathered in the middle, where shapes are decided (logit-normal);
-    0 = all evenly, as in the paper."""
+    """Share of the noise levels gathered around `gather_at` (logit-normal); 0 = all evenly, as in
+    the paper."""
+    gather_at: float = 0.56
+    """The t they are gathered around: 0.56, where the shapes of small frames are decided; where
+    subjects go is decided above 0.9."""
     precision: Precision = "fp32"
     """bf16 = autocast; weights, averages and optimiser stay fp32."""
     parallel: Parallel = "ddp"
@@ -123,6 +126,13 @@ class TrainConfig:
                 raise InputError(
                     f"TrainConfig.{name}", f"{getattr(self, name)}", "0 to 1", "correct it"
                 )
+        if not 0 < self.gather_at < 1:
+            raise InputError(
+                "TrainConfig.gather_at",
+                f"{self.gather_at}",
+                "between 0 and 1",
+                "give a time t, such as 0.56",
+            )
         if not 0 < self.learning_rate < float("inf"):  # False for NaN too
             raise InputError(
                 "TrainConfig.learning_rate",

@@ -55,7 +55,9 @@ class StageObjective:
     text_dropout: float = 0.1
     """Probability of the null text, class and vector, per clip or packed image."""
     middle_times: float = 0.0
-    """Share of the noise levels that are gathered in the middle (`diffusion.loss`)."""
+    """Share of the noise levels that are gathered (`diffusion.loss`)."""
+    gather_at: float = 0.56
+    """The t they are gathered around."""
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     """Where the network is."""
     record: Callable[[Tensor, Tensor], None] | None = None
@@ -130,14 +132,16 @@ class StageObjective:
 
     def _times(self, batch: Batch, draws: Draws) -> Tensor:
         """Noise levels t, `(b,)`, or `(b, f)` where images are packed: each has its own."""
-        times = gather_times(draws.of_rows("times", stratified_times), self.middle_times)
+        times = self._gathered(draws.of_rows("times", stratified_times))
         packed = packed_rows(batch)
         if packed is None:
             return times
         frames = batch.video.shape[1]
         each = draws.of_rows("frame times", lambda n, g: stratified_times(n, g, frames=frames))
-        each = gather_times(each, self.middle_times)
-        return torch.where(packed[:, None], each, times[:, None])
+        return torch.where(packed[:, None], self._gathered(each), times[:, None])
+
+    def _gathered(self, times: Tensor) -> Tensor:
+        return gather_times(times, self.middle_times, self.gather_at)
 
     def _conditions(self, batch: Batch, draws: Draws) -> Conditions:
         x, packed = batch.video, packed_rows(batch)

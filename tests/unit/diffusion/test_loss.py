@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -136,14 +138,16 @@ def test_no_share_leaves_times_as_they_are() -> None:
     assert gather_times(times, 0.0) is times
 
 
+@pytest.mark.parametrize("around", [0.56, 0.92])
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
-def test_gathered_times_have_the_density_that_is_promised(share: float) -> None:
+def test_gathered_times_have_the_density_that_is_promised(share: float, around: float) -> None:
     # Midpoints of n strata stand for the whole uniform law: what comes out is its quantiles.
     n = 20_000
-    times = gather_times((torch.arange(n, dtype=torch.float64) + 0.5) / n, share)
+    times = gather_times((torch.arange(n, dtype=torch.float64) + 0.5) / n, share, around)
     assert times.min() > 0.0
     assert times.max() < 1.0
-    logit_normal = torch.distributions.Normal(0.25, 1.0).cdf
+    middle = math.log(around / (1 - around))
+    logit_normal = torch.distributions.Normal(middle, 1.0).cdf
     for t in (0.02, 0.2, 0.5, 0.562, 0.65, 0.9, 0.98):
         expected = share * logit_normal(torch.logit(torch.tensor(t).double())) + (1 - share) * t
         assert abs((times < t).double().mean() - expected) < 2 / n
