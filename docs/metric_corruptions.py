@@ -197,7 +197,7 @@ def markdown(found: dict[str, Series]) -> str:
                 cells.append("no clip left")
                 continue
             clean, last = series[key][0][0], series[key][-1][0]
-            cells.append(f"{verdict(series[key], columns[key].better)} ({last:.3g})")
+            cells.append(f"{verdict(series[key], columns[key].better)} ({round(last, 9):.3g})")
         lines.append(f"| {columns[key].title} ({clean:.3g}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -103,7 +103,10 @@ class Experiment:
 
 def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     """Run what is missing within the budget, then print the table; return the exit code."""
-    options = _parser(experiment).parse_args(argv)
+    parser = _parser(experiment)
+    options = parser.parse_args(argv)
+    if options.quick and options.publish:
+        parser.error("--publish with --quick: its numbers mean nothing; leave one out")
     session = session_of(experiment, options)
     folder = session.out / experiment.name
     settings = settings_of(experiment, session)
@@ -120,6 +123,9 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     records = finished(folder, settings)
     if options.table and not records:
         records = earlier(folder, settings)
+    if options.publish and not records:
+        print(f"nothing to publish: no result in {folder}", file=sys.stderr)
+        return 2
     lines = summary(experiment, records)
     shown = (experiment.name, experiment.title, experiment.plots, lines, about(records))
     page = publish(*shown)

@@ -47,7 +47,8 @@ class DistillOptions:
     """ddim: deterministic. few_step: the paper's stochastic sampler, one round more."""
     weights: tuple[float, float] | None = None
     """Smallest and largest guidance weight that the student takes as an input; 0 0 for none. By
-    default 0 15 where the stage is guided and 0 0 where it is not."""
+    default 0 15 where the stage is guided and 0 0 where it is not. With --stage all: of the stages
+    that are guided."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Bundle to write; RUN_DIR/bundle by default."""
     corpus: Path = Path("build/corpus")
@@ -57,7 +58,7 @@ class DistillOptions:
     validation_data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Shards of held-out clips, to measure the rounds on; some of --data if not given."""
     accept_best: bool = False
-    """Where a round diverged: take its best weights as its student, and go on."""
+    """Where a round diverges, or has diverged: take its best weights as its student, and go on."""
     dry_run: bool = False
     """Show the rounds and stop."""
     config: Annotated[DistillConfig, tyro.conf.arg(name="")] = dataclasses.field(
@@ -97,7 +98,9 @@ def distill(options: DistillOptions) -> int:
     from imagen_video.cascade.resolve_bundle import find_bundle
     from imagen_video.distillation.assemble import StageRecord, assemble
     from imagen_video.distillation.run import check_bundle, distill_stage
+    from imagen_video.media.atomic import check_writable
 
+    check_writable(options.run_dir)
     bundle = Bundle.open(find_bundle(options.bundle))
     routes = plan_routes(bundle, options)
     for route in routes:
@@ -127,7 +130,7 @@ def plan_routes(bundle: Bundle, options: DistillOptions) -> list[Route]:
     Raises:
         InputError: for unknown stages, steps that no halving connects, or nothing to distil.
     """
-    from imagen_video.distillation.rounds import needs_rounds, plan_route
+    from imagen_video.distillation.rounds import is_guided, needs_rounds, plan_route
 
     names = [stage.name for stage in bundle.spec.stages]
     to = parse_steps(options.to, names, "--to")
@@ -142,7 +145,8 @@ def plan_routes(bundle: Bundle, options: DistillOptions) -> list[Route]:
     for stage in chosen:
         name = stage.name
         asked: dict[str, Any] = {"to": to[name], "start": start.get(name)}
-        asked |= {"sampler": options.sampler, "weights": options.weights}
+        named = options.stage != "all" or is_guided(stage)
+        asked |= {"sampler": options.sampler, "weights": options.weights if named else None}
         if options.stage == "all" and not needs_rounds(stage, **asked):
             _say(f"{name}: one call a step, {stage.sampling.steps} steps already; left as it is")
             continue

@@ -147,8 +147,9 @@ def _service(options: ServeOptions) -> Service:
         for stage in pipeline.spec.stages:
             pipeline.network(stage.name)  # once, now: damaged weights are told before any client
         # Loads the text encoder as well, which would make the first clients wait.
-        first = pipeline.spec.stages[0].name
-        pipeline("warming up", until=first, num_inference_steps=2, progress=False)
+        first = pipeline.spec.stages[0]
+        steps = None if first.distilled is not None else 2  # a student has its own
+        pipeline("warming up", until=first.name, num_inference_steps=steps, progress=False)
         pipelines.append(pipeline)
     own = Limits.of(pipelines[0].spec)
     limits = dataclasses.replace(

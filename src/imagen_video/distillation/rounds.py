@@ -150,8 +150,14 @@ def plan_route(
             "leave this stage out, or choose a smaller --to or a larger --from",
         )
     route = Route(stage=stage, rounds=tuple(rounds), min_weight=low, max_weight=high)
-    route.student(rounds[-1])  # refuses what cannot be recorded
+    for round_ in rounds:
+        route.student(round_)  # refuses what cannot be recorded
     return route
+
+
+def is_guided(stage: StageSpec) -> bool:
+    """Whether a stage takes a pass without the prompt, or a guidance weight instead of it."""
+    return stage.rows_a_sample(stage.sampling) > 1 or stage.takes_weight
 
 
 def needs_rounds(
@@ -164,7 +170,7 @@ def needs_rounds(
 ) -> bool:
     """Whether a stage has something left to distil; arguments as for `plan_route`."""
     first = start or stage.sampling.steps
-    guided = stage.rows_a_sample(stage.sampling) > 1 if weights is None else weights[1] > 0
+    guided = is_guided(stage) if weights is None else weights[1] > 0
     if guided and not stage.takes_weight:
         return True
     last = sampler == "few_step" and stage.sampling.sampler != "few_step"

@@ -51,6 +51,8 @@ Say = Callable[[str], None]
 
 STUDENT = "student.safetensors"
 """The averaged weights of a finished round, fp32."""
+DIVERGED = "diverged.json"
+"""Why a round gave up; gone once it is finished."""
 SHEET_STEPS = 16
 """Most steps of a sample sheet."""
 
@@ -247,10 +249,8 @@ def _run(task: StageTask, round_: Round, teacher: Teacher, teacher_sha256: str) 
         updates=config.steps,
         warmup=config.warmup_steps,
     )
-    if task.accept_best and (folder / "diverged.json").is_file() and watch.best is not None:
-        with replacing(folder / STUDENT) as temporary:
-            shutil.copyfile(watch.best.path(folder), temporary)
-        return _finish(folder, teacher_sha256, watch.best.step, watch.best)
+    if task.accept_best and (folder / DIVERGED).is_file() and watch.best is not None:
+        return _finish_with_best(folder, teacher_sha256, watch.best)
     task.say(f"{task.stage.name} {round_.name}: {config.steps} updates in {folder}")
     network = grown(teacher.network, student.unet, task.config.seed).to(task.device)
     network.gradient_checkpointing = config.gradient_checkpointing
@@ -270,19 +270,30 @@ def _run(task: StageTask, round_: Round, teacher: Teacher, teacher_sha256: str) 
         )
         loss = watch.look(averaged, config.steps, last=True)
     except InputError as error:
-        _note_divergence(folder, error)
-        raise
+        if not _gave_up(error):
+            raise
+        with replacing(folder / DIVERGED) as temporary:
+            temporary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
+        if not task.accept_best or watch.best is None:
+            raise
+        task.say(f"{error}\n{task.stage.name} {round_.name}: going on with them")
+        return _finish_with_best(folder, teacher_sha256, watch.best)
     with replacing(folder / STUDENT) as temporary:
         write_weights(averaged, temporary)
     assert watch.best is not None
     return _finish(folder, teacher_sha256, config.steps, dataclasses.replace(watch.best, loss=loss))
 
 
-def _note_divergence(folder: Path, error: InputError) -> None:
-    """Remember that a round gave up, so that --accept-best may end it."""
-    if isinstance(error, RoundDiverged) or "gradient norm" in error.got:
-        with replacing(folder / "diverged.json") as temporary:
-            temporary.write_text(json.dumps({"error": str(error)}), encoding="utf-8")
+def _gave_up(error: InputError) -> bool:
+    """Whether a round diverged: --accept-best may end it, now or by another command."""
+    return isinstance(error, RoundDiverged) or "gradient norm" in error.got
+
+
+def _finish_with_best(folder: Path, teacher_sha256: str, best: Best) -> RoundResult:
+    """Take the best weights of a round that diverged as its student."""
+    with replacing(folder / STUDENT) as temporary:
+        shutil.copyfile(best.path(folder), temporary)
+    return _finish(folder, teacher_sha256, best.step, best)
 
 
 def _finish(folder: Path, teacher_sha256: str, updates: int, losses: Best) -> RoundResult:
@@ -298,6 +309,7 @@ def _finish(folder: Path, teacher_sha256: str, updates: int, losses: Best) -> Ro
     with replacing(folder / "result.json") as temporary:
         temporary.write_text(json.dumps(dataclasses.asdict(result), indent=1), encoding="utf-8")
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / DIVERGED).unlink(missing_ok=True)
     for left in folder.glob("best-*.safetensors"):
         left.unlink(missing_ok=True)
     return result

@@ -69,6 +69,7 @@ def test_weights_can_be_left_out_or_given_to_any_stage() -> None:
         (TSR, {"start": 4, "to": 1, "sampler": "few_step"}, ("one step", "at least 2")),
         (TSR, {"start": 4, "to": 2, "weights": (3, 1)}, ("3, 1", "min_weight <= max_weight")),
         (BASE, {"start": 4, "to": 2, "weights": (0, 1)}, ("guidance_weight: got 2", "0 to 1")),
+        (TSR, {"start": 2**13, "to": 8}, ("4096", "1 to 1024")),
     ],
 )
 def test_what_cannot_be_halved_is_refused_with_both_sides(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -144,6 +145,22 @@ def test_a_round_that_diverges_stops_and_its_best_weights_can_be_taken(
     assert results[0].loss_end <= results[0].loss_start
     assert [result.name for result in results] == ["guided", "ddim-1"]
     assert results[1].teacher_sha256 == results[0].student_sha256
+    assert not (tmp_path / "base" / "guided" / "diverged.json").exists()
+
+
+def test_asked_for_at_once_the_best_weights_are_taken_without_a_second_command(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    wild = config_of(updates_per_round=16, learning_rate=1.0, warmup_fraction=0.0)
+    task = task_of(bundle, tmp_path, config=wild, accept_best=True, say=said.append)
+    with contextlib.suppress(RoundDiverged):  # the round after it may have nothing that is better
+        distill_stage(task)
+    result = RoundResult.read(tmp_path / "base" / "guided")
+    assert result is not None
+    assert result.updates < 16
+    assert any("going on with them" in line for line in said)
+    assert not (tmp_path / "base" / "guided" / "diverged.json").exists()
 
 
 def test_a_loss_that_is_not_finite_keeps_the_best(bundle: Bundle, tmp_path: Path) -> None:

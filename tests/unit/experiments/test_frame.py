@@ -199,3 +199,13 @@ def test_a_plot_shows_only_what_its_condition_names() -> None:
     plot = PAGE.Plot(x="x", y="y", where=("input", "made"))
     lines = [{"arm": "a", "input": name, "y": 1.0} for name in ("made", "real")]
     assert [PAGE._shown(plot, line) for line in lines] == [True, False]
+
+
+def test_nothing_is_published_that_is_not_there_or_means_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Notes().main(tmp_path, "--table", "--publish") == 2
+    assert "nothing to publish" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        Notes().main(tmp_path, "--quick", "--publish")
+    assert "--quick" in capsys.readouterr().err
