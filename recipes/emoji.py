@@ -43,6 +43,7 @@ class Phase:
     optimizer: str = "muon"
     warmup_steps: int = 100
     middle_times: float = 0.0
+    gather_at: float = 0.56
 
     def command(self) -> list[str]:
         """Return the words of the command line."""
@@ -59,6 +60,7 @@ class Phase:
             "--optimizer": self.optimizer,
             "--warmup-steps": self.warmup_steps,
             "--middle-times": self.middle_times,
+            "--gather-at": self.gather_at,
             "--precision": "bf16",
         }
         words = [str(word) for pair in options.items() for word in pair]
@@ -77,7 +79,8 @@ PHASES: tuple[Phase, ...] = tuple(
         cooldown_fraction=cooldown_fraction,
         optimizer=optimizer,
         warmup_steps=300 if stage == "base" else 100,
-        middle_times=0.0 if stage != "base" else 0.3 if steps > 7200 else 0.5,
+        middle_times=0.0 if stage != "base" else 0.3 if steps == 10400 else 0.5,
+        gather_at=0.92 if stage == "base" and steps > 10400 else 0.56,
     )
     for (
         stage,
@@ -94,6 +97,7 @@ PHASES: tuple[Phase, ...] = tuple(
         ("base", 3600, 16, 128, 0.35, 1e-3, 0.21, "muon"),
         ("base", 7200, 16, 128, 0.35, 1e-3, 0.25, "muon"),
         ("base", 10400, 16, 128, 0.3, 1e-3, 0.15, "muon"),
+        ("base", 15400, 16, 128, 0.25, 1e-3, 0.1, "muon"),
         ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
         ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
         ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
@@ -116,11 +120,11 @@ PHASES: tuple[Phase, ...] = tuple(
 """Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
 
 The base ran as two processes of one thread each (`torchrun --nproc-per-node 2 -m imagen_video
-train ...`), which changes its speed and not what it learns. Its last two phases were runs of their
-own, of 3,600 and 3,200 updates, each with a warm-up, that began with the weights of the phase
-before (`--init-from`): the first drew the scenes of the first 3,600 updates again, the second new
-ones (`--seed 1`). Only since the last phase the base knows the place of a frame. The last phase of
-`ssr2` was such a run too, of 4,600 updates.
+train ...`), which changes its speed and not what it learns. Its last three phases were runs of
+their own, of 3,600, 3,200 and 5,000 updates, each with a warm-up, that began with the weights of
+the phase before (`--init-from`): the first drew the scenes of the first 3,600 updates again, the
+others new ones (`--seed 1`, `--seed 2`). Only since the last but one the base knows the place of a
+frame. The last phase of `ssr2` was such a run too, of 4,600 updates.
 
 In their first phase the stages from 192x320 on had an RMS norm without mean, and until their last
 phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.

@@ -11,7 +11,7 @@ from imagen_video.models.spec import UNetSpec
 from imagen_video.models.unet import VideoUNet
 
 GAINED = ("guidance_weight", "frame_position")
-"""Inputs of `UNetSpec` that a network may gain: embeddings that begin silent."""
+"""Inputs of `UNetSpec` that a network may gain: they begin silent."""
 
 
 def can_grow(old: UNetSpec, new: UNetSpec) -> bool:
@@ -36,6 +36,6 @@ def grown(network: nn.Module, spec: UNetSpec, seed: int) -> VideoUNet:
         new = VideoUNet(spec)
     found = new.load_state_dict(network.state_dict(), strict=False)
     assert not found.unexpected_keys
-    prefixes = tuple(f"embedding.{name}." for name in GAINED)
+    prefixes = (*(f"embedding.{name}." for name in GAINED), "guidance_output.")
     assert all(name.startswith(prefixes) for name in found.missing_keys)
     return new

@@ -2,7 +2,8 @@
 
     input    z, the low-res video, given frames and their mask, concatenated on channels
     levels   strided convolution, blocks, skip ... skip / sqrt(2), blocks, upsampling convolution
-    output   v = alpha eps - sigma x, the same shape as z
+    output   v = alpha eps - sigma x, the same shape as z; a student's is a + w b / 10, linear in
+             the guidance weight w as guidance itself is
 
 It knows no schedule, no guidance, no dtype policy and no device.
 """
@@ -30,6 +31,9 @@ from imagen_video.models.layers import (
 )
 from imagen_video.models.prior import LowResPrior
 from imagen_video.models.spec import UNetSpec
+
+GUIDANCE_SCALE = 0.1
+"""Of w before b: an optimiser moves every weight by about its rate, and w goes up to 15."""
 
 
 class VideoUNet(nn.Module):
@@ -64,6 +68,13 @@ class VideoUNet(nn.Module):
             self.up.append(self._blocks(first + rest, depth))
         self.output_norm = make_norm(spec.levels[0].norm, widths[0])
         self.output = zero_init(nn.Conv2d(widths[0], spec.channels * pixels, 3, padding=1))
+        self.guidance_output = (
+            zero_init(nn.Conv2d(widths[0], spec.channels * pixels, 3, padding=1))
+            if spec.guidance_weight
+            else None
+        )
+        """b of v = a + w b / 10. Deviation: the paper embeds w like the noise level and no more;
+        that alone did not come to depend on w in hundreds of updates (docs/lab-notes.md)."""
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _blocks(self, channels_in: list[int], depth: int) -> nn.ModuleList:
@@ -106,7 +117,7 @@ class VideoUNet(nn.Module):
         for blocks, upsample in zip(self.up, self.upsample, strict=True):
             x = torch.cat([upsample(x), skips.pop() / math.sqrt(2)], dim=1)
             x = self._run(blocks, x, embedding, text, num_frames, is_image)
-        x = self.output(swish(self.output_norm(x)))
+        x = self._output(swish(self.output_norm(x)), conditions.guidance_weight, num_frames)
         x = (
             from_patches(x, self.spec.patch_size)
             .reshape(batch, num_frames, channels, height, width)
@@ -130,6 +141,14 @@ class VideoUNet(nn.Module):
             else:
                 x = block(x, embedding, text, num_frames, is_image)
         return x
+
+    def _output(self, x: Tensor, weight: Tensor | None, num_frames: int) -> Tensor:
+        """Return a; a + w b / 10 where the network takes a guidance weight `(b,)` or `(b, f)`."""
+        if self.guidance_output is None or weight is None:
+            return self.output(x)
+        rows = weight if weight.ndim == 2 else weight[:, None]
+        rows = rows.expand(-1, num_frames).flatten()[:, None, None, None]
+        return self.output(x) + GUIDANCE_SCALE * rows * self.guidance_output(x)
 
     def _prior(
         self, logsnr: Tensor, conditions: Conditions, dtype: torch.dtype

@@ -29,6 +29,31 @@ def test_a_network_that_gains_an_input_goes_on_as_it_was(name: str) -> None:
         assert not torch.allclose(new(z, logsnr, conditions), expected, atol=1e-4)
 
 
+def test_an_answer_is_linear_in_the_guidance_weight_but_for_its_embedding() -> None:
+    """As guidance itself is: v = cond + w (cond - uncond)."""
+    spec = dataclasses.replace(ATTENTION, guidance_weight=True)
+    network = awake(spec)
+    assert network.embedding.guidance_weight is not None
+    with torch.no_grad():
+        for parameter in network.embedding.guidance_weight.parameters():
+            parameter.zero_()
+    z, logsnr, conditions = inputs(spec)
+
+    def answer(*weights: float) -> torch.Tensor:
+        with torch.no_grad():
+            return network(z, logsnr, conditions.replace(guidance_weight=torch.tensor(weights)))
+
+    at_0, at_3, at_6 = answer(0, 0), answer(3, 3), answer(6, 6)
+    assert (at_6 - at_0).abs().max() > 1e-3
+    assert torch.allclose(at_6 - at_0, 2 * (at_3 - at_0), atol=1e-5)
+    mixed = answer(0, 6)
+    assert torch.allclose(mixed[0], at_0[0], atol=1e-5)
+    assert torch.allclose(mixed[1], at_6[1], atol=1e-5)
+    with torch.no_grad():
+        silent = network(z, logsnr, conditions.replace(guidance_weight=None))
+    assert torch.allclose(silent, at_0, atol=1e-5)
+
+
 def test_of_the_same_spec_it_is_a_copy() -> None:
     old = awake(EVERYTHING)
     new = grown(old, EVERYTHING, seed=1)
