@@ -78,7 +78,7 @@ def stratified_times(
     return (low + (high - low) * unit).float().clamp(low, high).reshape(shape)
 
 
-def gather_times(times: Tensor, share: float, around: float = 0.56) -> Tensor:
+def gather_times(times: Tensor, share: float, around: float) -> Tensor:
     """Move a share of evenly drawn times to where they matter most: a logit-normal density.
 
     Of u ~ U[0, 1], the part below `share` becomes sigmoid(logit(around) + Phi^-1(u / share)), the

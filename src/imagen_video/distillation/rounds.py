@@ -203,8 +203,7 @@ def _weights(
 ) -> tuple[float, float]:
     made_for = stage.distilled
     if made_for is None:
-        guided = stage.rows_a_sample(stage.sampling) > 1
-        low, high = weights if weights is not None else ((0.0, 15.0) if guided else (0.0, 0.0))
+        low, high = weights or ((0.0, 15.0) if is_guided(stage) else (0.0, 0.0))
     else:
         low, high = weights or (made_for.min_weight, made_for.max_weight)
         if not made_for.min_weight <= low <= high <= made_for.max_weight:

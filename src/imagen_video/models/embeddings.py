@@ -144,11 +144,11 @@ class ConditionEmbedding(nn.Module):
         num_frames: int = 1,
     ) -> Tensor:
         """Embed log SNR `(b,)` or `(b, f)` and the conditions; a missing one is the null one."""
-        total = self.noise_level(_per_frame(noise_level(logsnr)))
+        total = self.noise_level(per_frame(noise_level(logsnr)))
         if self.low_res_level is not None:
             level = conditions.low_res_logsnr
             level = logsnr.new_full((1,), CLEAN_LOGSNR) if level is None else level
-            total = total + self.low_res_level(_per_frame(noise_level(level)))
+            total = total + self.low_res_level(per_frame(noise_level(level)))
         if self.text_pooling is not None and text is not None:
             total = total + self.text_pooling(*text)
         if self.class_table is not None:
@@ -156,9 +156,9 @@ class ConditionEmbedding(nn.Module):
         if self.vector is not None:
             total = total + self.vector(self._known_vector(conditions.vector).to(total.dtype))
         if self.frame_rate is not None and conditions.frame_rate is not None:
-            total = total + self.frame_rate(_per_frame(conditions.frame_rate))
+            total = total + self.frame_rate(per_frame(conditions.frame_rate))
         if self.guidance_weight is not None and conditions.guidance_weight is not None:
-            total = total + self.guidance_weight(_per_frame(conditions.guidance_weight))
+            total = total + self.guidance_weight(per_frame(conditions.guidance_weight))
         if self.frame_position is not None:
             total = total + self._places(num_frames, conditions.is_image)
         return functional.silu(self.mlp(total))
@@ -178,7 +178,7 @@ class ConditionEmbedding(nn.Module):
         null = self.class_table.num_embeddings - 1
         if class_id is None:
             return torch.full((1, 1), null, device=self.class_table.weight.device)
-        ids = _per_frame(class_id)
+        ids = per_frame(class_id)
         # the null row lies behind the classes: an id of `num_classes` must not read it unnoticed
         return torch.where(ids < 0, null, torch.where(ids >= null, null + 1, ids))
 
@@ -192,5 +192,6 @@ class ConditionEmbedding(nn.Module):
         return torch.cat([torch.nan_to_num(vector), (~vector.isnan()).to(vector.dtype)], dim=-1)
 
 
-def _per_frame(values: Tensor) -> Tensor:
+def per_frame(values: Tensor) -> Tensor:
+    """Give values `(b,)` an axis of frames, `(b, 1)`; those that have one, `(b, f)`, stay."""
     return values if values.ndim == 2 else values[:, None]

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from imagen_video.errors import InputError
 from imagen_video.models.blocks import SpaceTimeBlock
 from imagen_video.models.conditions import Conditions
-from imagen_video.models.embeddings import ConditionEmbedding, TextContext
+from imagen_video.models.embeddings import ConditionEmbedding, TextContext, per_frame
 from imagen_video.models.layers import (
     Downsample,
     Upsample,
@@ -146,8 +146,7 @@ class VideoUNet(nn.Module):
         """Return a; a + w b / 10 where the network takes a guidance weight `(b,)` or `(b, f)`."""
         if self.guidance_output is None or weight is None:
             return self.output(x)
-        rows = weight if weight.ndim == 2 else weight[:, None]
-        rows = rows.expand(-1, num_frames).flatten()[:, None, None, None]
+        rows = per_frame(weight).expand(-1, num_frames).flatten()[:, None, None, None]
         return self.output(x) + GUIDANCE_SCALE * rows * self.guidance_output(x)
 
     def _prior(

@@ -135,7 +135,7 @@ def test_an_impossible_time_range_is_refused(low: float, high: float) -> None:
 
 def test_no_share_leaves_times_as_they_are() -> None:
     times = stratified_times(8, generator(7))
-    assert gather_times(times, 0.0) is times
+    assert gather_times(times, 0.0, 0.56) is times
 
 
 @pytest.mark.parametrize("around", [0.56, 0.92])
@@ -155,7 +155,7 @@ def test_gathered_times_have_the_density_that_is_promised(share: float, around: 
 
 def test_gathered_times_keep_their_strata_and_type() -> None:
     times = stratified_times(16, generator(8), frames=3)
-    gathered = gather_times(times, 0.5)
+    gathered = gather_times(times, 0.5, 0.56)
     assert gathered.shape == times.shape
     assert gathered.dtype == times.dtype
     # 24 of the 48 strata lie below the share: exactly as many become logit-normal, in order.
@@ -167,6 +167,6 @@ def test_gathered_times_keep_their_strata_and_type() -> None:
 @pytest.mark.parametrize("end", [0.0, 1.0])
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_the_ends_of_time_stay_inside_it(end: float, share: float) -> None:
-    gathered = gather_times(torch.tensor([end]), share)
+    gathered = gather_times(torch.tensor([end]), share, 0.56)
     assert torch.isfinite(gathered).all()
     assert 0.0 <= gathered.item() <= 1.0
