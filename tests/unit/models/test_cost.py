@@ -95,10 +95,3 @@ def test_costs_need_no_memory_for_weights() -> None:
     )
     # 4 bytes each would be 200 GB
     assert num_parameters(huge) > 5e10
-
-
-def test_flops_count_what_a_guidance_weight_costs() -> None:
-    spec = dataclasses.replace(ONE_BLOCK, guidance_weight=True)
-    embedding = 2 * 2 * 4 * 4
-    second_output = 2 * 9 * 8 * 1 * 8 * 8
-    assert flops(spec, 1, 1, 8, 8) == flops(ONE_BLOCK, 1, 1, 8, 8) + embedding + second_output
