@@ -38,7 +38,8 @@ STAGES = 3
 def ours(patch_size: int, steps: int, frames: int, side: int) -> tuple[int, Call]:
     """Three stages with the layout of the `emoji` base; the last two take a low-res video."""
     from imagen_video.cascade.pipeline import ImagenVideoPipeline
-    from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+    from imagen_video.cascade.sampling_spec import SamplingSpec
+    from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
     from imagen_video.models.unet import VideoUNet
     from imagen_video.presets import preset
     from imagen_video.text.base import TextEmbedding

@@ -26,7 +26,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imagen_video.cascade.conditioning import low_res_of
-from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.corpus.scenes import Scene, SceneSource, Split, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore

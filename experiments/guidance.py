@@ -19,7 +19,7 @@ from _page import Plot
 from _training import Laboratory
 
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
-from imagen_video.cascade.spec import GuidanceName, SamplingSpec, ThresholdName
+from imagen_video.cascade.sampling_spec import GuidanceName, SamplingSpec, ThresholdName
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cli.generation import choose_precision
 

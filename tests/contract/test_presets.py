@@ -11,7 +11,7 @@ import torch
 from imagen_video.cascade.conditioning import low_res_of
 from imagen_video.cascade.resample import enlarge_to
 from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
-from imagen_video.cascade.stage import make_guidance, make_sampler, make_threshold
+from imagen_video.cascade.stage import guidance_weights, make_sampler, make_threshold
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.cost import num_parameters
 from imagen_video.models.spec import LevelSpec, UNetSpec
@@ -76,9 +76,8 @@ def test_the_settings_of_a_stage_can_be_sampled_with(
     sampling = stage.sampling
     times = make_sampler(sampling).times(sampling.steps)
     assert len(times) == sampling.steps
-    weights = [
-        make_guidance(sampling).weight(step, sampling.steps) for step in range(sampling.steps)
-    ]
+    weights = guidance_weights(sampling)
+    assert len(weights) == sampling.steps
     assert all(0 <= weight <= 20 for weight in weights)
     x = torch.linspace(-3, 3, 2 * 3 * 4 * 4).view(1, 2, 3, 4, 4)
     assert make_threshold(sampling).apply(x).abs().max() <= 1

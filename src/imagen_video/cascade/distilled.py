@@ -18,7 +18,8 @@ from imagen_video.errors import InputError
 from imagen_video.models.spec import checked_fields
 
 if TYPE_CHECKING:
-    from imagen_video.cascade.spec import SamplingSpec, StageSpec
+    from imagen_video.cascade.sampling_spec import SamplingSpec
+    from imagen_video.cascade.spec import StageSpec
 
 StudentSampler = Literal["ddim", "few_step"]
 
@@ -192,4 +193,6 @@ def weights_of(sampling: SamplingSpec) -> dict[str, float]:
     weights = {"guidance_weight": sampling.guidance_weight}
     if sampling.guidance == "oscillating":
         weights["guidance_low"] = sampling.guidance_low
+    if sampling.guidance_stop > 0:
+        weights["guidance_stop"] = 0.0
     return weights

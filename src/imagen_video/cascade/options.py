@@ -7,17 +7,13 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 
-from imagen_video.cascade.spec import (
-    MAX_EXTENT,
-    MAX_FPS,
-    CascadeSpec,
-    Clip,
+from imagen_video.cascade.sampling_spec import (
     GuidanceName,
     SamplerName,
     SamplingSpec,
-    StageSpec,
     ThresholdName,
 )
+from imagen_video.cascade.spec import MAX_EXTENT, MAX_FPS, CascadeSpec, Clip, StageSpec
 from imagen_video.errors import InputError
 
 
@@ -37,6 +33,8 @@ class StageOptions:
     """w; 0 = off. Where guidance oscillates, the high weight, which the low one does not exceed."""
     guidance_low: float | None = None
     """Low weight of the oscillation."""
+    guidance_stop: float | None = None
+    """The t at which guidance ends."""
     threshold: ThresholdName | None = None
     """static or dynamic."""
     percentile: float | None = None

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from imagen_video.cascade.options import StageOptions
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from imagen_video.cascade.labels import check_labels
 from imagen_video.cascade.memory import PROCESS, beside_activations
 from imagen_video.cascade.options import clips_for, resolve, selected
 from imagen_video.cascade.request import Request
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.cascade.stage import make_sampler
 from imagen_video.cascade.tiling import TilePlan, least_bytes, plan_for_memory, whole
 from imagen_video.errors import InputError, ResourceError

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.distilled import check_request
-from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.cascade.tiling import Span, TilePlan, whole
 from imagen_video.cascade.window_conditions import WindowConditions
 from imagen_video.diffusion.guidance import (
@@ -137,7 +138,7 @@ class _StageRun:
         self.device = next(network.parameters()).device
         self.bf16 = bf16
         self.sampler = make_sampler(sampling)
-        self.guidance = make_guidance(sampling)
+        self.weights = guidance_weights(sampling)
         self.threshold = make_threshold(sampling)
         self.num_steps = sampling.steps
         clip = request.clip
@@ -155,7 +156,7 @@ class _StageRun:
         z = self._drawn("initial", 0, range(self.request.clip.frames))
         total, done = self.num_steps * len(self.tiles), 0
         for step, t in enumerate(self.sampler.times(self.num_steps)):
-            weight = self.guidance.weight(step, self.num_steps)
+            weight = self.weights[step]
             scale = self._scale(z, t, weight)
             for frames, window, conditions in self._frame_windows(z):
                 noise = self._step_noise(step, frames)
@@ -274,6 +275,15 @@ def make_guidance(sampling: SamplingSpec) -> GuidanceSchedule:
     if sampling.guidance == "oscillating":
         return OscillatingGuidance(high=sampling.guidance_weight, low=sampling.guidance_low)
     return ConstantGuidance(sampling.guidance_weight)
+
+
+def guidance_weights(sampling: SamplingSpec) -> list[float]:
+    """Return w of every step; 0 where t has come down to `guidance_stop`."""
+    schedule, steps = make_guidance(sampling), sampling.steps
+    return [
+        schedule.weight(step, steps) if t > sampling.guidance_stop else 0.0
+        for step, t in enumerate(make_sampler(sampling).times(steps))
+    ]
 
 
 def make_threshold(sampling: SamplingSpec) -> Threshold:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade.conditioning import condition_on
-from imagen_video.cascade.spec import SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import StageSpec
 from imagen_video.cascade.tiling import Span
 from imagen_video.models.conditions import Conditions
 from imagen_video.text.base import TextEmbedding

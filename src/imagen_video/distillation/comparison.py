@@ -19,7 +19,9 @@ from typing import Any, Literal
 
 from imagen_video.cascade.bundle import Bundle
 from imagen_video.cascade.distilled import check_request
-from imagen_video.cascade.spec import SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import StageSpec
+from imagen_video.cascade.stage import guidance_weights
 from imagen_video.distillation.report_settings import Settings
 from imagen_video.distillation.run import check_bundle, stage_sha256
 from imagen_video.errors import InputError
@@ -48,16 +50,16 @@ class Link:
     """Of its weights file."""
 
     @property
-    def rows(self) -> int:
-        """Rows of a network call for one clip."""
-        return self.stage.rows_a_sample(self.sampling)
+    def passes(self) -> int:
+        """Passes of the network for one clip: a step with guidance takes two, unless w is told."""
+        weights = guidance_weights(self.sampling)
+        return len(weights) + (0 if self.stage.takes_weight else sum(w != 0 for w in weights))
 
     @property
     def flops(self) -> int:
         """FLOPs of one clip, untiled."""
         clip = self.stage.output
-        once = flops(self.stage.unet, self.rows, clip.frames, clip.height, clip.width)
-        return self.sampling.steps * once
+        return self.passes * flops(self.stage.unet, 1, clip.frames, clip.height, clip.width)
 
     def to_json(self) -> dict[str, Any]:
         """Return what determines the stage's output, given its input, prompt and seed."""

@@ -3,7 +3,7 @@
 FLOPs of a clip are counted (`models.cost`) for the whole clip without tiles. The step counts alone
 imply the ratio of FLOPs where teacher and student have the same network:
 
-    teacher calls x rows / student calls      rows: 2 with guidance, else 1
+    teacher passes / student passes      a step with guidance takes two, unless w is told
 
 Stages that are too slow to sample many times are judged by one call: seconds of a call on a few
 frames, times frames, times calls. The report says so.
@@ -35,18 +35,18 @@ class Saving:
     stage: str
     calls: int
     """Network calls of the teacher for a clip."""
-    rows: int
-    """Rows of each."""
+    passes: int
+    """Rows of all of them."""
     student_calls: int
-    student_rows: int
+    student_passes: int
     flops: int
     """Of the teacher, a clip."""
     student_flops: int
 
     @property
     def implied(self) -> float:
-        """FLOP ratio that calls and rows imply."""
-        return self.calls * self.rows / (self.student_calls * self.student_rows)
+        """FLOP ratio that the passes imply."""
+        return self.passes / self.student_passes
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -59,9 +59,9 @@ def saving(teacher: Link, student: Link) -> Saving:
     return Saving(
         stage=teacher.stage.name,
         calls=teacher.sampling.steps,
-        rows=teacher.rows,
+        passes=teacher.passes,
         student_calls=student.sampling.steps,
-        student_rows=student.rows,
+        student_passes=student.passes,
         flops=teacher.flops,
         student_flops=student.flops,
     )
@@ -73,21 +73,22 @@ def seconds_from_one_call(link: Link, network: nn.Module, *, bf16: bool) -> floa
     spec, clip = link.stage.unet, link.stage.output
     frames = min(CALL_FRAMES, clip.frames)
     device = next(network.parameters()).device
-    shape = (link.rows, frames, spec.channels, clip.height, clip.width)
+    rows = link.stage.rows_a_sample(link.sampling)
+    shape = (rows, frames, spec.channels, clip.height, clip.width)
     conditions = Conditions()
     if spec.text_width is not None:
         conditions = conditions.replace(
-            text_states=torch.zeros(link.rows, TEXT_TOKENS, spec.text_width),
-            text_mask=torch.ones(link.rows, TEXT_TOKENS, dtype=torch.bool),
+            text_states=torch.zeros(rows, TEXT_TOKENS, spec.text_width),
+            text_mask=torch.ones(rows, TEXT_TOKENS, dtype=torch.bool),
         )
     if spec.low_res:
         conditions = conditions.replace(
-            low_res=torch.zeros(shape), low_res_logsnr=torch.zeros(link.rows)
+            low_res=torch.zeros(shape), low_res_logsnr=torch.zeros(rows)
         )
     if spec.guidance_weight:
-        conditions = conditions.replace(guidance_weight=torch.zeros(link.rows))
+        conditions = conditions.replace(guidance_weight=torch.zeros(rows))
     conditions = conditions.map(lambda tensor: tensor.to(device))
-    z, logsnr = torch.zeros(shape, device=device), torch.zeros(link.rows, device=device)
+    z, logsnr = torch.zeros(shape, device=device), torch.zeros(rows, device=device)
     fastest = float("inf")
     for _ in range(REPEATS):
         started = time.monotonic()

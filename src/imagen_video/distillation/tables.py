@@ -162,12 +162,12 @@ def _difference_row(cell: Mapping[str, Any]) -> list[str]:
 
 
 def _savings(savings: Sequence[Mapping[str, Any]]) -> list[str]:
-    rows = [["stage", "calls x rows", "student", "fewer FLOPs implied", "counted"]]
+    rows = [["stage", "calls (passes)", "student", "fewer FLOPs implied", "counted"]]
     rows += [
         [
             saving["stage"],
-            f"{saving['calls']} x {saving['rows']}",
-            f"{saving['student_calls']} x {saving['student_rows']}",
+            f"{saving['calls']} ({saving['passes']})",
+            f"{saving['student_calls']} ({saving['student_passes']})",
             f"{saving['implied']:.3g}x",
             f"{saving['counted']:.3g}x",
         ]

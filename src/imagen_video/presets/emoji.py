@@ -8,7 +8,8 @@ of each position in the four stages from 192x320 on, so that they are exactly ti
 
 from __future__ import annotations
 
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from imagen_video.text.minilm import PACKAGE, WEIGHTS_SHA256
 
@@ -25,7 +26,9 @@ TEXT_ENCODER = {
 def emoji() -> CascadeSpec:
     """Build the spec of the shipped cascade."""
     # clipped: dynamic thresholding makes flat grounds pale (docs/experiments/guidance.md)
-    guided = SamplingSpec(sampler="ddim", steps=16, guidance_weight=3.0, threshold="static")
+    guided = SamplingSpec(
+        sampler="ddim", steps=16, guidance_weight=3.0, guidance_stop=0.3, threshold="static"
+    )
     return CascadeSpec(
         name="emoji",
         text_encoder=TEXT_ENCODER,

@@ -7,7 +7,8 @@ the guidance weights; Imagen's 8 at 256x256 is 7 here, where 0 and not 1 is off.
 
 from __future__ import annotations
 
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.models.spec import LevelSpec, Norm, UNetSpec
 from imagen_video.presets.paper import EMBEDDING_WIDTH, T5_XXL, T5_XXL_WIDTH
 

@@ -26,13 +26,8 @@ frames, dynamic thresholding at 99.5 percent.
 
 from __future__ import annotations
 
-from imagen_video.cascade.spec import (
-    CascadeSpec,
-    Clip,
-    SamplingSpec,
-    StageSpec,
-    ThresholdName,
-)
+from imagen_video.cascade.sampling_spec import SamplingSpec, ThresholdName
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.models.spec import LevelSpec, Norm, Temporal, UNetSpec
 
 T5_XXL_WIDTH = 4096

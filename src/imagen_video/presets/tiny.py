@@ -6,7 +6,8 @@ sampler and guidance that there is.
 
 from __future__ import annotations
 
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from imagen_video.presets.emoji import MINILM_WIDTH, TEXT_ENCODER
 

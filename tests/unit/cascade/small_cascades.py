@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from imagen_video.models.unet import VideoUNet
 from imagen_video.text.base import TextEmbedding, checked_prompts

@@ -5,7 +5,7 @@ import torch
 
 from imagen_video.cascade.conditioning import condition_on, draw_given_frames, low_res_of
 from imagen_video.cascade.resample import enlarge_to, reduce_to
-from imagen_video.cascade.spec import SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.diffusion.noise import video_noise
 from imagen_video.errors import InputError

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from imagen_video.cascade.bundle import Bundle, save_bundle
-from imagen_video.cascade.distilled import DistilledSpec
+from imagen_video.cascade.distilled import DistilledSpec, check_request
 from imagen_video.cascade.options import StageOptions
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
-from imagen_video.cascade.spec import CascadeSpec, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.errors import InputError
 from unit.cascade.small_cascades import WordEncoder, awake, small_cascade, small_networks
@@ -74,6 +75,21 @@ def test_oscillating_guidance_is_told_step_by_step() -> None:
     sampled(seen, oscillating)
     assert [args[2].guidance_weight[0].item() for args in seen] == [15.0, 1.0, 15.0, 1.0]
     assert [len(args[0]) for args in seen] == [2] * 4
+
+
+def test_a_student_is_told_zero_where_guidance_has_ended() -> None:
+    seen: list[Any] = []
+    sampled(seen, dataclasses.replace(BASE.sampling, guidance_weight=3.0, guidance_stop=0.5))
+    assert [args[2].guidance_weight[0].item() for args in seen] == [3.0, 3.0, 0.0, 0.0]
+
+
+def test_a_student_that_knows_no_zero_refuses_an_end_of_guidance() -> None:
+    assert BASE.distilled is not None
+    narrow = dataclasses.replace(BASE.distilled, min_weight=1.0)
+    stage = dataclasses.replace(BASE, distilled=narrow)
+    ends = dataclasses.replace(BASE.sampling, guidance_weight=3.0, guidance_stop=0.5)
+    with pytest.raises(InputError, match="guidance_stop"):
+        check_request(stage, ends)
 
 
 def test_the_pipeline_takes_sampler_steps_and_weight_from_the_record() -> None:

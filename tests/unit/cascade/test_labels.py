@@ -9,7 +9,8 @@ import pytest
 
 from imagen_video.cascade.labels import labels_for
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.errors import InputError
 from imagen_video.models.spec import LevelSpec, UNetSpec
 from unit.cascade.small_cascades import small_cascade, small_networks, small_pipeline

@@ -15,7 +15,8 @@ from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.memory import held_bytes
 from imagen_video.cascade.options import StageOptions
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 from imagen_video.cascade.tiling import whole as whole_plan
 from imagen_video.cascade.tiling import window_bytes
 from imagen_video.cascade.work_folder import WorkFolder

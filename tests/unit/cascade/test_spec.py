@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from imagen_video.cascade.spec import CascadeSpec, Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.errors import InputError
 from imagen_video.presets import PRESETS, preset
 from unit.cascade.small_cascades import local_unet, small_cascade

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.cascade.resample import enlarge_to
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cascade.tiling import tile_plan
 from imagen_video.errors import InputError
@@ -60,6 +61,21 @@ def test_guidance_weight_zero_is_the_conditional_result_bit_for_bit() -> None:
     assert torch.equal(off, base([1], ["a cat"], PLAIN))
     assert all(args[0].shape[0] == 1 for args in seen)
     assert not torch.allclose(off, base([1], ["a cat"], GUIDED), atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("stop", "rows"), [(0.0, [2, 2, 2, 2]), (0.5, [2, 2, 1, 1]), (1.0, [1] * 4)]
+)
+def test_guidance_ends_where_t_has_come_down_to_its_stop(stop: float, rows: list[int]) -> None:
+    network = awake(BASE.unet)
+    seen = calls_of(network)
+    base([1], ["a cat"], dataclasses.replace(GUIDED, steps=4, guidance_stop=stop), network=network)
+    assert [args[0].shape[0] for args in seen] == rows
+
+
+def test_guidance_that_has_ended_leaves_no_trace() -> None:
+    ended = dataclasses.replace(GUIDED, guidance_stop=1.0)
+    assert torch.equal(base([1], ["a cat"], ended), base([1], ["a cat"], PLAIN))
 
 
 def test_a_sample_alone_equals_the_same_sample_in_a_batch() -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from imagen_video.cascade.memory import PROCESS, RESERVE
-from imagen_video.cascade.spec import Clip, SamplingSpec, StageSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cascade.tiling import (
     TilePlan,

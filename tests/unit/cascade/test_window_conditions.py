@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade import stage as stage_module
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cascade.tiling import Span, TilePlan, tile_plan, whole
 from imagen_video.cascade.window_conditions import WindowConditions

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagen_video.cascade.distilled import DistilledSpec
-from imagen_video.cascade.spec import SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
 from imagen_video.cli.batch_prompts import MAX_LINE, read_lines
 from imagen_video.cli.batch_samples import parse_pool, parse_shares
 from imagen_video.errors import InputError

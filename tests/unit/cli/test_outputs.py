@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from imagen_video.cascade.request import StageReport
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 from imagen_video.cli.outputs import (
     OutputPaths,
     VideoFiles,

@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 from imagen_video.cascade.request import Progress, StageReport
-from imagen_video.cascade.spec import Clip, SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
+from imagen_video.cascade.spec import Clip
 from imagen_video.cli import progress
 from imagen_video.cli.progress import ProgressDisplay, warnings_as_lines
 

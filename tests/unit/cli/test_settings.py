@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagen_video.cascade.distilled import DistilledSpec
-from imagen_video.cascade.spec import SamplingSpec
+from imagen_video.cascade.sampling_spec import SamplingSpec
 from imagen_video.cli.settings import (
     MAX_SLUG,
     Settings,

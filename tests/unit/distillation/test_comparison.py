@@ -89,6 +89,16 @@ def test_the_cells_are_those_of_the_papers_table(teacher: Bundle, student: Bundl
     assert [link.stage.name for link in cells[0].until("tsr1")] == ["base", "tsr1"]
 
 
+def test_steps_without_guidance_count_one_pass(teacher: Bundle, student: Bundle) -> None:
+    slow = cells_of(teacher, student, Settings())[0].links[0]
+    ended = dataclasses.replace(
+        slow, sampling=dataclasses.replace(slow.sampling, guidance_stop=0.25)
+    )
+    assert slow.passes == 2 * 256
+    assert ended.passes == 2 * 192 + 64
+    assert ended.flops / slow.flops == ended.passes / slow.passes
+
+
 def test_step_counts_imply_64_32_and_16_times_fewer_flops(teacher: Bundle, student: Bundle) -> None:
     """256 guided base steps, 128 guided and 128 unguided SR steps, all to 8."""
     cells = cells_of(teacher, student, Settings())
