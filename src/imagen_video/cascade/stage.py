@@ -25,7 +25,7 @@ from imagen_video.diffusion.guidance import (
     guided_prediction,
 )
 from imagen_video.diffusion.noise import Purpose, video_noise
-from imagen_video.diffusion.parameterization import x_from_v
+from imagen_video.diffusion.parameterization import diffuse, x_from_v
 from imagen_video.diffusion.samplers import (
     AncestralSampler,
     DDIMSampler,
@@ -73,6 +73,10 @@ class StageInput:
     """Numeric conditions, `(b, d)`."""
     first_frame: int = 0
     """Where the clip begins in a longer one: its noise is that of the longer one there."""
+    begun: Tensor | None = None
+    """Clean video to go on from, noised as it would be at `first_step` (SDEdit, 2108.01073)."""
+    first_step: int = 0
+    """The steps before it are left out; without `begun` none are."""
 
 
 @torch.no_grad()
@@ -128,6 +132,7 @@ class _StageRun:
                 "give the previous stage's output",
             )
         check_request(stage, sampling, negative=request.negative is not None)
+        _check_begun(stage, request, sampling)
         self.stage, self.network, self.request, self.sampling, self.tiles = (
             stage,
             network,
@@ -153,9 +158,10 @@ class _StageRun:
 
     def sample(self, on_step: OnStep | None, on_frames: OnFrames | None) -> Tensor:
         """Run all steps."""
-        z = self._drawn("initial", 0, range(self.request.clip.frames))
-        total, done = self.num_steps * len(self.tiles), 0
-        for step, t in enumerate(self.sampler.times(self.num_steps)):
+        steps = list(enumerate(self.sampler.times(self.num_steps)))[self.request.first_step :]
+        z = self._begin(steps[0][1])
+        total, done = len(steps) * len(self.tiles), 0
+        for step, t in steps:
             weight = self.weights[step]
             scale = self._scale(z, t, weight)
             for frames, window, conditions in self._frame_windows(z):
@@ -182,6 +188,13 @@ class _StageRun:
                 if on_frames is not None and step == self.num_steps - 1:
                     on_frames(frames.start, z[:, frames.made])
         return z
+
+    def _begin(self, t: float) -> Tensor:
+        """Noise, or a video with as much of it as there is at t."""
+        noise = self._drawn("initial", 0, range(self.request.clip.frames))
+        if self.request.begun is None:
+            return noise
+        return diffuse(self.request.begun.to(noise), noise, logsnr_at(t, noise))
 
     def _frame_windows(self, z: Tensor) -> Iterator[tuple[Span, Tensor, Conditions]]:
         """Yield each span of frames with z as it was before this step, and its conditions.
@@ -261,6 +274,21 @@ class _StageRun:
             size = (len(self.request.seeds), len(frames), *self.frame_shape)
             return torch.zeros(size, device=self.device)
         return self._noise(purpose, step, frames).mul_(self.sampling.temperature)
+
+
+def _check_begun(stage: StageSpec, request: StageInput, sampling: SamplingSpec) -> None:
+    """Refuse a video to go on from that is none, or steps that leave nothing to do."""
+    clip = request.clip
+    shape = (len(request.seeds), clip.frames, stage.unet.channels, clip.height, clip.width)
+    begun = None if request.begun is None else tuple(request.begun.shape)
+    last = sampling.steps - 1 if begun else 0
+    if begun not in (None, shape) or not 0 <= request.first_step <= last:
+        raise InputError(
+            f"stage {stage.name!r} going on from a video",
+            f"shape {begun} at step {request.first_step}",
+            f"shape {shape} at a step of 0 to {last}",
+            "give the clip that the stage makes, and an earlier step",
+        )
 
 
 def make_sampler(sampling: SamplingSpec) -> Sampler:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from imagen_video.cli.main import say
 from imagen_video.errors import InputError
+from imagen_video.training.config import MadeInputsConfig
 
 if TYPE_CHECKING:
     from imagen_video.corpus.build import Report
@@ -51,9 +53,31 @@ class SheetOptions:
     """Width of a frame in pixels."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputsOptions:
+    """Make inputs of a super-resolution stage with the stages before it, to train it on.
+
+    `imagen-video train --made-inputs` takes the folder, finished or not; the same command goes on.
+    """
+
+    out: Path
+    """Folder for them."""
+    bundle: str = "emoji"
+    """The cascade: a built-in name, a bundle folder, or a hub id."""
+    corpus: Path = DEFAULT_STORE
+    """Sprite store, made by `imagen-video corpus build`."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 where the hardware multiplies it."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto: the fastest there is."""
+    config: Annotated[MadeInputsConfig, tyro.conf.arg(name="")]
+    """What is made."""
+
+
 Verb = (
     Annotated[BuildOptions, tyro.conf.subcommand("build")]
     | Annotated[SheetOptions, tyro.conf.subcommand("sheet")]
+    | Annotated[InputsOptions, tyro.conf.subcommand("inputs")]
 )
 
 
@@ -73,8 +97,10 @@ def run(argv: list[str]) -> int:
     )
     if isinstance(options, BuildOptions):
         build(options)
-    else:
+    elif isinstance(options, SheetOptions):
         sheet(options)
+    else:
+        inputs(options)
     return 0
 
 
@@ -106,6 +132,29 @@ def sheet(options: SheetOptions) -> None:
     clips = [render(scene, store, frames, options.height, options.width) for scene in scenes]
     captions = [scene.caption for scene in scenes]
     write_png(options.out, contact_sheet(clips, columns=SHEET_FRAMES, labels=captions))
+    print(f"wrote {options.out}")
+
+
+def inputs(options: InputsOptions) -> None:
+    """Make what is missing, with a line every now and then."""
+    import torch
+
+    from imagen_video.cascade.pipeline import ImagenVideoPipeline
+    from imagen_video.cli.generation import choose_device, choose_precision
+    from imagen_video.corpus.sprites import SpriteStore
+    from imagen_video.media.atomic import check_writable
+    from imagen_video.text.registry import build_text_encoder
+    from imagen_video.training.made_inputs import InputMaker
+
+    check_writable(options.out)
+    device = choose_device(options.device)
+    bf16 = choose_precision(options.precision, device) == "bf16"
+    pipeline = ImagenVideoPipeline.from_pretrained(options.bundle)
+    pipeline.to(device, torch.bfloat16 if bf16 else torch.float32)
+    identity = pipeline.spec.text_encoder
+    encoder = None if identity is None else build_text_encoder(dict(identity), device=device)
+    maker = InputMaker(pipeline, SpriteStore.open(options.corpus), options.config, encoder)
+    maker.write(options.out, lambda made, seconds: say(f"{made} clips, {seconds:.0f} s"))
     print(f"wrote {options.out}")
 
 

@@ -46,6 +46,10 @@ class TrainOptions:
     init_from: str | None = None
     """Bundle whose weights of this stage the run starts from: a folder, a built-in name or a hub
     id. Undistilled: a student takes other inputs, or knows one number of steps."""
+    made_inputs: Path | None = None
+    """Inputs as the cascade makes them, from `imagen-video corpus inputs` (demo corpus)."""
+    made_fraction: float = 0.5
+    """Share of the clips, and of a spatial stage's images, that have such an input."""
     kinds: tuple[str, ...] = ()
     """Kinds of scenes of the demo corpus to train on; all by default."""
     launch: str | None = None
@@ -246,6 +250,13 @@ def _batches(
         "seed": config.seed,
     }
     data = options.validation_data if held_out else options.data
+    if data is not None and options.made_inputs is not None:
+        raise InputError(
+            "--made-inputs",
+            f"{options.made_inputs} beside --data",
+            "scenes of the demo corpus",
+            "leave one of them out",
+        )
     if data is not None:
         from imagen_video.data.batches.shard_batches import ShardBatches
 
@@ -268,7 +279,10 @@ def _batches(
         split="held_out" if held_out else "train",
         kinds=options.kinds or None,
     )
-    return SceneBatches.of(cascade, options.stage, source, **settings)
+    batches = SceneBatches.of(cascade, options.stage, source, **settings)
+    if options.made_inputs is None or held_out:
+        return batches
+    return batches.with_made(cascade, options.made_inputs, options.made_fraction)
 
 
 def _held_out(options: TrainOptions, cascade: CascadeSpec, clips: int) -> BatchSource | None:
@@ -281,7 +295,11 @@ def _held_out(options: TrainOptions, cascade: CascadeSpec, clips: int) -> BatchS
 def _about_data(options: TrainOptions) -> dict[str, Any]:
     if options.data is not None:
         return {"shards": str(options.data)}
-    return {"corpus": str(options.corpus), "kinds": list(options.kinds)}
+    about: dict[str, Any] = {"corpus": str(options.corpus), "kinds": list(options.kinds)}
+    if options.made_inputs is not None:
+        made = {"folder": str(options.made_inputs), "fraction": options.made_fraction}
+        about["made_inputs"] = made
+    return about
 
 
 def _encoder(options: TrainOptions, cascade: CascadeSpec) -> TextEncoder | None:

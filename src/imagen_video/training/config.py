@@ -1,4 +1,7 @@
-"""How a training run proceeds: `TrainConfig`. What is trained is in the stage's spec, not here."""
+"""How a training run proceeds: `TrainConfig`. What is trained is in the stage's spec, not here.
+
+`MadeInputsConfig`: what a super-resolution stage may be trained on besides.
+"""
 
 from __future__ import annotations
 
@@ -195,3 +198,29 @@ class TrainConfig:
     def ema_decay_at(self, step: int) -> float:
         """Decay of the averaged weights at update `step`."""
         return min(self.ema_decay, (1 + step) / (10 + step))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MadeInputsConfig:
+    """What is made."""
+
+    stage: str
+    """Super-resolution stage whose inputs these are: tsr1, ssr1, ..."""
+    count: int = 400
+    """Clips."""
+    seed: int = 0
+    """Of the list of scenes, and of all noise."""
+    noise: tuple[float, float] = (0.3, 0.8)
+    """The t from which the base goes on is drawn between these, the same for clips made together:
+    above, a clip forgets its scene; below, the base changes nothing."""
+    together: int = 4
+    """Clips sampled at once."""
+
+    def __post_init__(self) -> None:
+        """Refuse counts and times that cannot be."""
+        low, high = self.noise
+        if self.count < 1 or self.together < 1:
+            counts = f"{self.count}, {self.together}"
+            raise InputError("count, together", counts, "at least 1", "raise it")
+        if not 0 < low <= high <= 1:
+            raise InputError("noise", f"{low} to {high}", "times t in (0, 1]", "correct it")

@@ -174,7 +174,8 @@ class StageObjective:
         noise = draws.noise("augmentation noise", tuple(x.shape[1:]))
         fill, output = self.stage.temporal_fill, self.stage.output
         if packed is None:
-            return condition_on(conditions, low_res_of(x, source, output), noise, level, fill=fill)
+            low_res = low_res_of(x, source, output) if batch.low_res is None else batch.low_res
+            return condition_on(conditions, low_res, noise, level, fill=fill)
         batch_size, frames = x.shape[:2]
         each = draws.of_rows(
             "frame augmentation",

@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from imagen_video.cascade.bundle import save_bundle
 from imagen_video.cascade.distilled import DistilledSpec
+from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.spec import CascadeSpec, StageSpec
 from imagen_video.cli import train as verb
+from imagen_video.cli.main import main
 from imagen_video.cli.train import run
 from imagen_video.data.batches.batch import Batch
 from imagen_video.distillation.rounds import student_stage
@@ -24,7 +26,13 @@ from imagen_video.errors import BundleError, InputError
 from imagen_video.text import registry
 from imagen_video.training.checkpoint import newest_checkpoint
 from imagen_video.training.processes import Processes
-from unit.cascade.small_cascades import WordEncoder, awake, random_video, small_cascade
+from unit.cascade.small_cascades import (
+    WordEncoder,
+    awake,
+    random_video,
+    small_cascade,
+    small_pipeline,
+)
 from unit.corpus.conftest import write_store
 
 QUICK = (
@@ -105,6 +113,24 @@ def test_a_stage_trains_on_the_demo_corpus_with_validation_and_samples(
     assert any("validation" in line for line in log(tmp_path))
     assert any("loss_by_t/0.06" in line or "loss_by_t/0.94" in line for line in log(tmp_path))
     assert found.meta["data"]["corpus"] == str(corpus)
+
+
+def test_a_stage_trains_on_inputs_that_the_cascade_made(
+    tmp_path: Path, corpus: Path, cascade: CascadeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cv2")
+    monkeypatch.setattr(ImagenVideoPipeline, "from_pretrained", lambda name: small_pipeline())
+    monkeypatch.setattr(registry, "build_text_encoder", lambda identity, device=None: WordEncoder())
+    made = ["--out", str(tmp_path / "made"), "--count", "2", "--together", "2"]
+    words = ["--corpus", str(corpus), "--stage", "ssr1"]
+    assert main(["corpus", "inputs", *made, *words]) == 0
+    words += ["--run-dir", str(tmp_path / "run"), "--made-inputs", str(tmp_path / "made"), *QUICK]
+    assert run([*words, "--made-fraction", "1"]) == 0
+    found = newest_checkpoint(tmp_path / "run")
+    assert found is not None
+    assert found.meta["data"]["made_inputs"]["fraction"] == 1
+    with pytest.raises(InputError, match="beside --data"):
+        run([*words, "--data", "shards"])
 
 
 def test_a_cascade_without_text_trains_on_classes_and_vectors(

@@ -12,11 +12,15 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 from torch import Tensor
 
+from imagen_video.cascade.resample import ResampledVideo
 from imagen_video.errors import DataError, InputError
 from imagen_video.tensor_types import Video
 from imagen_video.text.base import TextEmbedding
 
 Captions: TypeAlias = tuple[str | tuple[str, ...], ...]
+
+_TENSORS = ("class_id", "vector", "is_image", "frame_rate", "low_res")
+"""Fields with a row for every clip, where they are given."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,9 @@ class Batch:
     """True at rows that are independent images packed into a clip, `(b,)` (joint training)."""
     frame_rate: Tensor | None = None
     """Frames per second, `(b,)`."""
+    low_res: ResampledVideo | None = None
+    """What a super-resolution stage is given, clean, `(b, f', c, h', w')`; None = shrunk from
+    `video`."""
     offset: int = 0
     """Where the first row lies in the whole batch of the step."""
     total: int | None = None
@@ -56,7 +63,7 @@ class Batch:
                 "at least one clip, (b, f, c, h, w)",
                 "check the data: `imagen-video data check`",
             )
-        for name in ("captions", "text", "class_id", "vector", "is_image", "frame_rate"):
+        for name in ("captions", "text", *_TENSORS):
             value = getattr(self, name)
             if value is not None and len(value) not in (
                 (rows, 0) if name == "captions" else (rows,)
@@ -87,7 +94,7 @@ class Batch:
         part = slice(rows.start, rows.stop)
         cut = {
             name: None if value is None else value[part]
-            for name in ("captions", "class_id", "vector", "is_image", "frame_rate")
+            for name in ("captions", *_TENSORS)
             for value in (getattr(self, name),)
         }
         return dataclasses.replace(

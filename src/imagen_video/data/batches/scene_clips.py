@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
+from imagen_video.cascade.conditioning import low_res_of
 from imagen_video.cascade.resample import resize
-from imagen_video.cascade.spec import CascadeSpec, StageSpec
+from imagen_video.cascade.spec import CascadeSpec, Clip, StageSpec
 from imagen_video.data.batches.batch import Batch, BatchSource, rows_of_rank, shard_source
+from imagen_video.data.batches.made_inputs import MadeInputs
+from imagen_video.errors import InputError
 from imagen_video.media.frames import to_float
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from imagen_video.corpus.scenes import Scene, SceneSource
+
+Place: TypeAlias = tuple[int, int, int, int]
+"""Top, left, height and width in pixels of the stage."""
 
 SMALL_HEIGHT = 48
 """Targets up to this height are rendered twice as large and shrunk by the cascade's own resize.
@@ -46,6 +54,10 @@ class SceneBatches:
     """Share of the steps that see independent images instead of clips (joint training)."""
     seed: int = 0
     """Keys the choice of images or clips, windows and crops."""
+    made: MadeInputs | None = None
+    """Inputs of the stage that the stages before it made."""
+    made_fraction: float = 0.0
+    """Share of the clips, and of a spatial stage's images, whose input is such a one. Deviation."""
     rank: int = 0
     """Which of `ranks` processes this is."""
     ranks: int = 1
@@ -73,6 +85,25 @@ class SceneBatches:
             seed=seed,
         )
 
+    def with_made(self, cascade: CascadeSpec, folder: Path, fraction: float) -> SceneBatches:
+        """Return the same with a share of made inputs.
+
+        Raises:
+            DataError: if the folder holds none for this stage.
+            InputError: if the stage has no input, or the share is none.
+        """
+        source = cascade.input_of(self.stage.name)
+        if source is None or not 0 < fraction <= 1:
+            raise InputError(
+                "made inputs",
+                f"a share of {fraction:g} for stage {self.stage.name!r}",
+                "a share in (0, 1] for a stage after the base",
+                "correct the share, or leave them out",
+            )
+        shape = (source.frames, source.height, source.width)
+        made = MadeInputs.open(folder, self.source.store, self.stage.name, shape)
+        return dataclasses.replace(self, made=made, made_fraction=fraction)
+
     def shard(self, rank: int, ranks: int) -> SceneBatches:
         """Return a source that renders the rows of one process only."""
         return dataclasses.replace(self, rank=rank, ranks=ranks)
@@ -84,43 +115,93 @@ class SceneBatches:
         rows = rows_of_rank(count, self.rank, self.ranks)
         first = step * max(self.images, self.clips)
         rendered = [self._example(first + i, images) for i in rows]
-        return Batch(
-            video=torch.stack([video for video, _ in rendered]),
-            captions=tuple(caption for _, caption in rendered),
+        batch = Batch(
+            video=torch.stack([example.video for example in rendered]),
+            captions=tuple(example.caption for example in rendered),
             offset=rows.start,
             total=count,
         )
+        if all(example.low_res is None for example in rendered):
+            return batch
+        assert self.made is not None
+        frames, height, width = self.made.shape
+        source = Clip(frames=frames, height=height, width=width)
+        shrunk = low_res_of(batch.video, source, self.stage.output)
+        for low_res, example in zip(shrunk, rendered, strict=True):
+            if example.low_res is not None:
+                low_res.copy_(example.low_res)
+        return dataclasses.replace(batch, low_res=shrunk)
 
-    def _example(self, index: int, image: bool) -> tuple[torch.Tensor, str]:
-        """Render one clip `(f, c, h, w)` or image `(1, c, h, w)`."""
+    def _example(self, index: int, image: bool) -> _Example:
+        """Render one clip or image."""
         rng = np.random.default_rng((self.seed, 2, index))
-        if image:
+        number, first = self._made_number(rng, image), 0
+        length = 1 if image else self.stage.train_frames or self.stage.output.frames
+        if image and number is None:
             scene, frame = self.source.image(index)
-            frames, caption = [frame], scene.image_caption
         else:
-            scene = self.source.scene(index)
-            length = self.stage.train_frames or self.stage.output.frames
+            scene = self._scene(index, number)
             # even starts: a temporal stage's given frames are then those it gets when sampling
-            start = 2 * int(rng.integers(0, (self.stage.output.frames - length) // 2 + 1))
-            frames = [float(self.frame_stride * (start + i)) for i in range(length)]
-            caption = scene.caption
-        return self._render(scene, frames, rng), caption
+            first = 2 * int(rng.integers(0, (self.stage.output.frames - length) // 2 + 1))
+            frame = float(self.frame_stride * first)
+        frames = [frame + self.frame_stride * i for i in range(length)]
+        height, width = self.stage.output.height, self.stage.output.width
+        place = _crop(self.stage, rng) if self.stage.crop else (0, 0, height, width)
+        return _Example(
+            video=self._render(scene, frames, place),
+            caption=scene.image_caption if image else scene.caption,
+            low_res=None if number is None else self._made_input(number, first, length, place),
+        )
 
-    def _render(self, scene: Scene, frames: list[float], rng: np.random.Generator) -> torch.Tensor:
+    def _scene(self, index: int, number: int | None) -> Scene:
+        if number is None:
+            return self.source.scene(index)
+        assert self.made is not None
+        return self.made.scenes.scene(number)
+
+    def _made_number(self, rng: np.random.Generator, image: bool) -> int | None:
+        """Choose a made input, or none; a still is its own input in temporal stages."""
+        if self.made is None or (image and self.stage.kind == "tsr"):
+            return None
+        chosen = rng.random() < self.made_fraction
+        return int(rng.integers(self.made.count)) if chosen else None
+
+    def _made_input(self, number: int, first: int, length: int, place: Place) -> torch.Tensor:
+        """Cut what belongs to `length` frames and a part of the plane out of a made input."""
+        assert self.made is not None
+        output, (frames, height, _) = self.stage.output, self.made.shape
+        in_time, in_space = output.frames // frames, output.height // height
+        video = self.made.clip(number)[first // in_time : (first + length) // in_time]
+        top, left, rows, columns = (extent // in_space for extent in place)
+        return video[..., top : top + rows, left : left + columns]
+
+    def _render(self, scene: Scene, frames: list[float], place: Place) -> torch.Tensor:
         from imagen_video.corpus.render import render
 
         height, width = self.stage.output.height, self.stage.output.width
         over = 2 if height <= SMALL_HEIGHT else 1
-        crop = None
-        if self.stage.crop is not None:
-            # on the grid of the stage's total stride and of the low-res pixels
-            grid = math.lcm(self.stage.unet.stride, 4)
-            top = grid * int(rng.integers(0, (height - self.stage.crop[0]) // grid + 1))
-            left = grid * int(rng.integers(0, (width - self.stage.crop[1]) // grid + 1))
-            crop = (over * top, over * left, over * self.stage.crop[0], over * self.stage.crop[1])
+        top, left, rows, columns = (over * extent for extent in place)
+        crop = (top, left, rows, columns) if self.stage.crop else None
         pixels = render(scene, self.source.store, frames, over * height, over * width, crop)
         video = to_float(pixels)[None]
         return resize(video, video.shape[-2] // over, video.shape[-1] // over)[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Example:
+    video: torch.Tensor
+    """`(f, c, h, w)`."""
+    caption: str
+    low_res: torch.Tensor | None
+
+
+def _crop(stage: StageSpec, rng: np.random.Generator) -> Place:
+    """Draw a part of the plane, on the grid of the stage's stride and of the low-res pixels."""
+    assert stage.crop is not None
+    (rows, columns), grid = stage.crop, math.lcm(stage.unet.stride, 4)
+    top = grid * int(rng.integers(0, (stage.output.height - rows) // grid + 1))
+    left = grid * int(rng.integers(0, (stage.output.width - columns) // grid + 1))
+    return top, left, rows, columns
 
 
 class Prefetched:
