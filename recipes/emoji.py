@@ -28,7 +28,7 @@ from imagen_video.training.export import export_bundle
 RUNS = Path("runs")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Phase:
     """One command of the recipe."""
 
@@ -40,13 +40,16 @@ class Phase:
     image_fraction: float
     learning_rate: float
     cooldown_fraction: float
+    _: dataclasses.KW_ONLY
     optimizer: str = "muon"
-    warmup_steps: int = 100
-    middle_times: float = 0.0
+    middle_times: float | None = None
+    """A half for the base and none for the others, if not said."""
     gather_at: float = 0.56
 
     def command(self) -> list[str]:
         """Return the words of the command line."""
+        is_base = self.stage == "base"
+        middle_times = (0.5 if is_base else 0.0) if self.middle_times is None else self.middle_times
         options = {
             "--preset": "emoji",
             "--stage": self.stage,
@@ -58,8 +61,8 @@ class Phase:
             "--learning-rate": self.learning_rate,
             "--cooldown-fraction": self.cooldown_fraction,
             "--optimizer": self.optimizer,
-            "--warmup-steps": self.warmup_steps,
-            "--middle-times": self.middle_times,
+            "--warmup-steps": 300 if is_base else 100,
+            "--middle-times": middle_times,
             "--gather-at": self.gather_at,
             "--precision": "bf16",
         }
@@ -68,54 +71,31 @@ class Phase:
         return ["imagen-video", "train", *words, "--change-optimizer"]
 
 
-PHASES: tuple[Phase, ...] = tuple(
-    Phase(
-        stage=stage,
-        steps=steps,
-        clips=clips,
-        images=images,
-        image_fraction=image_fraction,
-        learning_rate=learning_rate,
-        cooldown_fraction=cooldown_fraction,
-        optimizer=optimizer,
-        warmup_steps=300 if stage == "base" else 100,
-        middle_times=0.0 if stage != "base" else 0.3 if steps == 10400 else 0.5,
-        gather_at=0.92 if stage == "base" and steps > 10400 else 0.56,
-    )
-    for (
-        stage,
-        steps,
-        clips,
-        images,
-        image_fraction,
-        learning_rate,
-        cooldown_fraction,
-        optimizer,
-    ) in (
-        ("base", 1392, 8, 128, 1.0, 1e-3, 0.0, "muon"),
-        ("base", 2398, 16, 128, 0.4, 1e-3, 0.0, "muon"),
-        ("base", 3600, 16, 128, 0.35, 1e-3, 0.21, "muon"),
-        ("base", 7200, 16, 128, 0.35, 1e-3, 0.25, "muon"),
-        ("base", 10400, 16, 128, 0.3, 1e-3, 0.15, "muon"),
-        ("base", 15400, 16, 128, 0.25, 1e-3, 0.1, "muon"),
-        ("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, "adamw"),
-        ("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35, "muon"),
-        ("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, "adamw"),
-        ("ssr1", 3640, 2, 16, 0.2, 6e-4, 0.0, "adamw"),
-        ("ssr1", 6000, 2, 16, 0.2, 1e-3, 0.25, "muon"),
-        ("ssr2", 1100, 2, 16, 0.2, 6e-4, 0.4, "adamw"),
-        ("ssr2", 2400, 2, 16, 0.2, 6e-4, 0.25, "muon"),
-        ("ssr2", 7000, 2, 16, 0.2, 1e-3, 0.22, "muon"),
-        ("tsr2", 800, 2, 16, 0.05, 6e-4, 0.4, "adamw"),
-        ("tsr2", 1500, 2, 16, 0.05, 6e-4, 0.35, "muon"),
-        ("tsr2", 2400, 2, 16, 0.0, 6e-4, 0.2, "muon"),
-        ("tsr3", 800, 2, 16, 0.05, 6e-4, 0.4, "adamw"),
-        ("tsr3", 1500, 2, 16, 0.05, 6e-4, 0.35, "muon"),
-        ("tsr3", 3000, 2, 16, 0.0, 6e-4, 0.15, "muon"),
-        ("ssr3", 600, 4, 16, 0.2, 6e-4, 0.4, "adamw"),
-        ("ssr3", 1600, 4, 16, 0.2, 6e-4, 0.35, "muon"),
-        ("ssr3", 3300, 4, 16, 0.2, 6e-4, 0.25, "muon"),
-    )
+PHASES: tuple[Phase, ...] = (
+    # stage, updates at the end, clips, images, share of images, rate, cool-down
+    Phase("base", 1392, 8, 128, 1.0, 1e-3, 0.0),
+    Phase("base", 2398, 16, 128, 0.4, 1e-3, 0.0),
+    Phase("base", 3600, 16, 128, 0.35, 1e-3, 0.21),
+    Phase("base", 7200, 16, 128, 0.35, 1e-3, 0.25),
+    Phase("base", 10400, 16, 128, 0.3, 1e-3, 0.15, middle_times=0.3),
+    Phase("base", 15400, 16, 128, 0.25, 1e-3, 0.1, gather_at=0.92),
+    Phase("tsr1", 800, 2, 32, 0.1, 6e-4, 0.4, optimizer="adamw"),
+    Phase("tsr1", 1700, 2, 32, 0.1, 6e-4, 0.35),
+    Phase("ssr1", 1800, 2, 16, 0.3, 6e-4, 0.4, optimizer="adamw"),
+    Phase("ssr1", 3640, 2, 16, 0.2, 6e-4, 0.0, optimizer="adamw"),
+    Phase("ssr1", 6000, 2, 16, 0.2, 1e-3, 0.25),
+    Phase("ssr2", 1100, 2, 16, 0.2, 6e-4, 0.4, optimizer="adamw"),
+    Phase("ssr2", 2400, 2, 16, 0.2, 6e-4, 0.25),
+    Phase("ssr2", 7000, 2, 16, 0.2, 1e-3, 0.22),
+    Phase("tsr2", 800, 2, 16, 0.05, 6e-4, 0.4, optimizer="adamw"),
+    Phase("tsr2", 1500, 2, 16, 0.05, 6e-4, 0.35),
+    Phase("tsr2", 2400, 2, 16, 0.0, 6e-4, 0.2),
+    Phase("tsr3", 800, 2, 16, 0.05, 6e-4, 0.4, optimizer="adamw"),
+    Phase("tsr3", 1500, 2, 16, 0.05, 6e-4, 0.35),
+    Phase("tsr3", 3000, 2, 16, 0.0, 6e-4, 0.15),
+    Phase("ssr3", 600, 4, 16, 0.2, 6e-4, 0.4, optimizer="adamw"),
+    Phase("ssr3", 1600, 4, 16, 0.2, 6e-4, 0.35),
+    Phase("ssr3", 3300, 4, 16, 0.2, 6e-4, 0.25),
 )
 """Images first, then clips with images mixed in; AdamW, then Muon (docs/lab-notes.md).
 

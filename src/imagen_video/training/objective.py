@@ -26,6 +26,7 @@ from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
 from imagen_video.models.prior import LowResPrior
 from imagen_video.text.base import TextEncoder
+from imagen_video.training.config import TrainConfig
 from imagen_video.training.draws import Draws
 from imagen_video.training.labels import drop_labels, label_conditions
 
@@ -56,7 +57,7 @@ class StageObjective:
     """Probability of the null text, class and vector, per clip or packed image."""
     middle_times: float = 0.0
     """Share of the noise levels that are gathered (`diffusion.loss`)."""
-    gather_at: float = 0.56
+    gather_at: float = TrainConfig.gather_at
     """The t they are gathered around."""
     device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     """Where the network is."""
