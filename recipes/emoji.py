@@ -113,8 +113,8 @@ phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.
 
 TEACHERS = Path("build/teachers")
 DISTILLATION: tuple[tuple[str, str], ...] = (
-    ("base", "--from 16 --to 16 --weights 3 3 --updates-per-round 380 --learning-rate 6e-4"),
-    ("base", "--from 16 --to 8 --weights 3 3 --updates-per-round 170 --learning-rate 1.5e-4"),
+    ("base", "--from 16 --to 16 --weights 0 6 --updates-per-round 900 --learning-rate 6e-4"),
+    ("base", "--from 16 --to 8 --weights 0 6 --updates-per-round 700 --learning-rate 3e-4"),
     ("ssr1", "--from 4 --to 1 --updates-per-round 70 --learning-rate 3e-4"),
     ("ssr2", "--from 4 --to 1 --updates-per-round 120 --learning-rate 3e-4"),
 )
@@ -122,18 +122,18 @@ DISTILLATION: tuple[tuple[str, str], ...] = (
 features are farther from real ones with two (docs/lab-notes.md): nothing is left to distil.
 
 The students of the base and of ssr1 fall short of their teachers and do not ship: they have run
-folders of their own (docs/distillation.md). The first round of the base had w drawn from [0, 6] for
-320 of its updates, at the same rate, and w = 3 for the last 60, at half of it.
+folders of their own (docs/distillation.md).
 """
 
 
 def distillation(stage: str, options: str) -> list[str]:
     """Return the words of a command line."""
-    clips = 2 if stage == "ssr1" else 4
+    clips = {"base": 8, "ssr1": 2}.get(stage, 4)
     folder = "distilled" if stage == "ssr2" else f"distilled-{stage}"
     words = ["imagen-video", "distill", "--bundle", str(TEACHERS), "--stage", stage]
     words += ["--run-dir", str(RUNS / folder), *options.split()]
-    return [*words, "--clips", str(clips), "--optimizer", "muon"]
+    words += ["--clips", str(clips), "--optimizer", "muon"]
+    return [*words, "--precision", "bf16"] if stage == "base" else words
 
 
 def run(words: list[str]) -> None:
