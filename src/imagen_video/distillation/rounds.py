@@ -83,8 +83,8 @@ class Route:
 def student_stage(stage: StageSpec, made_for: DistilledSpec) -> StageSpec:
     """Return a teacher's stage as its student's.
 
-    A student without the weight as an input is the conditional model: its guidance is off. One that
-    knows no weight of 0 is guided to the last step.
+    A student without the weight as an input is the conditional model: its guidance is off. Else it
+    is told w in all steps, and ends guidance itself where its teacher's did.
 
     Raises:
         InputError: if the stage's own guidance weight lies outside the range.
@@ -92,10 +92,9 @@ def student_stage(stage: StageSpec, made_for: DistilledSpec) -> StageSpec:
     sampling = stage.sampling
     if made_for.sampler is not None and made_for.steps is not None:
         sampling = dataclasses.replace(sampling, sampler=made_for.sampler, steps=made_for.steps)
+    sampling = dataclasses.replace(sampling, guidance_stop=0.0)
     if not made_for.takes_weight:
         sampling = dataclasses.replace(sampling, guidance="constant", guidance_weight=0.0)
-    elif made_for.min_weight > 0:
-        sampling = dataclasses.replace(sampling, guidance_stop=0.0)
     unet = dataclasses.replace(stage.unet, guidance_weight=made_for.takes_weight)
     return dataclasses.replace(stage, unet=unet, sampling=sampling, distilled=made_for)
 

@@ -1,6 +1,6 @@
 """Running the rounds of one stage, each from where it was; and what a run folder holds.
 
-RUN/STAGE/ROUND/round.json            hash of the teacher, weights, loss, temperature
+RUN/STAGE/ROUND/round.json            hash of the teacher, weights, loss, what the stage says
                 checkpoints/, log.jsonl, samples/    of `training.loop.train`, while it runs
                 probe.jsonl, best.json, best-*.safetensors          of `watch`
                 student.safetensors   the averaged weights, fp32, once the round is done
@@ -160,7 +160,8 @@ def distill_stage(task: StageTask) -> list[RoundResult]:
         folder = task.folder / round_.name
         result = RoundResult.read(folder)
         if result is None:
-            asked = Teacher.of(teacher.to(task.device), mode)
+            stop = task.stage.sampling.guidance_stop
+            asked = Teacher.of(teacher.to(task.device), mode, stop)
             result = _run(task, round_, asked, sha256)
         teacher = load_student(folder, task.route.student(round_).unet, result)
         sha256, takes_weight = result.student_sha256, task.route.max_weight > 0
@@ -203,15 +204,17 @@ def _claim(task: StageTask, round_: Round, teacher_sha256: str) -> None:
     """Note whose student a round's folder holds, or find it noted.
 
     Raises:
-        InputError: if it was begun with another teacher, weights, loss or temperature.
+        InputError: if it was begun with another teacher, weights, loss, temperature or end of
+            guidance.
     """
     folder = task.folder / round_.name
     wanted = {
         "teacher_sha256": teacher_sha256,
         "weights": [task.route.min_weight, task.route.max_weight],
         "loss": task.config.loss,
-        # of the stage, in cascade.json: targets begin with so much noise
+        # of the stage, in cascade.json: targets begin with so much noise, and are guided so far
         "temperature": task.stage.sampling.temperature,
+        "guidance_stop": task.stage.sampling.guidance_stop,
     }
     file = folder / "round.json"
     try:
@@ -226,6 +229,8 @@ def _claim(task: StageTask, round_: Round, teacher_sha256: str) -> None:
         got = found.get(key) if isinstance(found, dict) else None
         if key == "temperature" and isinstance(found, dict) and key not in found:
             continue  # begun before it was noted
+        if key == "guidance_stop" and got is None:
+            got = 0.0  # there was none yet
         if got != value:
             raise InputError(
                 str(folder),

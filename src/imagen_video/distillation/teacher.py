@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from imagen_video.diffusion.guidance import guided_prediction
+from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
 from imagen_video.tensor_types import LogSNR, PerExample, Video
 
@@ -28,11 +29,15 @@ class Teacher:
     mode: Mode
     """conditional: as it is, for w = 0. guided: (1 + w) cond - w uncond, in one call of twice the
     batch. weighted: w is an input."""
+    guidance_stop: float = 0.0
+    """The t at which guidance ends, as `SamplingSpec` says; 0 = in no step. What is taught ends
+    there too: a student is told one w in all steps."""
 
     @classmethod
-    def of(cls, network: nn.Module, mode: Mode) -> Teacher:
+    def of(cls, network: nn.Module, mode: Mode, guidance_stop: float = 0.0) -> Teacher:
         """Freeze a network."""
-        return cls(network=network.eval().requires_grad_(False), mode=mode)
+        network = network.eval().requires_grad_(False)
+        return cls(network=network, mode=mode, guidance_stop=guidance_stop)
 
     @torch.no_grad()
     def __call__(
@@ -48,4 +53,11 @@ class Teacher:
         def predict(z: Tensor, logsnr: Tensor, conditional: Tensor) -> Tensor:
             return self.network(z, logsnr, conditions.twice().drop(~conditional)).to(z.dtype)
 
-        return guided_prediction(predict, weight)(z, logsnr)
+        return guided_prediction(predict, self._until_stop(weight, logsnr))(z, logsnr)
+
+    def _until_stop(self, weight: PerExample, logsnr: LogSNR) -> PerExample:
+        if self.guidance_stop == 0:
+            return weight
+        row = logsnr if logsnr.ndim == 1 else logsnr[:, 0]  # one level for all frames of a clip
+        end = logsnr_from_t(torch.tensor(self.guidance_stop, dtype=row.dtype, device=row.device))
+        return torch.where(row < end, weight, 0.0)

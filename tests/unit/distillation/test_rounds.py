@@ -40,13 +40,13 @@ def test_an_unguided_stage_is_only_halved_and_takes_no_weight() -> None:
     assert made.sampling.steps == 4
 
 
-@pytest.mark.parametrize(("weights", "stop"), [((0, 6), 0.3), ((3, 3), 0.0)])
-def test_guidance_of_a_student_ends_where_it_knows_no_guidance(
-    weights: tuple[float, float], stop: float
-) -> None:
+def test_a_student_is_told_one_weight_and_ends_guidance_itself() -> None:
     sampling = dataclasses.replace(BASE.sampling, guidance_weight=3.0, guidance_stop=0.3)
-    route = plan_route(dataclasses.replace(BASE, sampling=sampling), start=4, to=2, weights=weights)
-    assert route.student(route.rounds[-1]).sampling.guidance_stop == stop
+    stage = dataclasses.replace(BASE, sampling=sampling)
+    for weights in ((0.0, 6.0), (3.0, 3.0)):
+        route = plan_route(stage, start=4, to=2, weights=weights)
+        made = route.student(route.rounds[-1]).sampling
+        assert (made.guidance_weight, made.guidance_stop) == (3.0, 0.0)
 
 
 def test_the_stochastic_sampler_adds_one_round_on_the_grid_of_the_last_student() -> None:

@@ -231,20 +231,29 @@ def test_a_round_that_ends_worse_than_it_began_is_not_shipped(
     assert (result.updates, result.loss_end) == (1, 0.01)
 
 
-def test_rounds_of_another_temperature_are_refused(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("setting", "before", "after"),
+    [
+        ("temperature", 1.0, 0.5),
+        ("guidance_stop", 0.0, 0.5),
+    ],
+)
+def test_rounds_of_another_sampling_are_refused(
+    setting: str, before: float, after: float, bundle: Bundle, tmp_path: Path
+) -> None:
     """It is in cascade.json alone: the weights, and so the teacher, are the same."""
     config = config_of(updates_per_round=1, learning_rate=1e-30)
     results = distill_stage(task_of(bundle, tmp_path, "tsr1", config=config))
     stages = [
-        dataclasses.replace(s, sampling=dataclasses.replace(s.sampling, temperature=0.5))
+        dataclasses.replace(s, sampling=dataclasses.replace(s.sampling, **{setting: after}))  # pyright: ignore[reportArgumentType]
         for s in bundle.spec.stages
     ]
     edited = dataclasses.replace(bundle.spec, stages=tuple(stages))
     other = Bundle(path=bundle.path, spec=edited, provenance=bundle.provenance)
-    with pytest.raises(InputError, match=r"temperature 1\.0.*temperature 0\.5"):
+    with pytest.raises(InputError, match=rf"{setting} {before}.*{setting} {after}"):
         distill_stage(task_of(other, tmp_path, "tsr1", config=config))
     file = tmp_path / "tsr1" / results[0].name / "round.json"
     told = json.loads(file.read_text())
-    del told["temperature"]  # of a run that is older than the note
+    del told[setting]  # of a run that is older than the note
     file.write_text(json.dumps(told))
     assert distill_stage(task_of(bundle, tmp_path, "tsr1", config=config)) == results

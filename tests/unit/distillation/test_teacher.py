@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.distillation.teacher import Teacher
 from imagen_video.models.conditions import Conditions
 from unit.cascade.small_cascades import WordEncoder, awake, random_video
@@ -37,3 +38,18 @@ def test_a_teacher_answers_in_full_precision_under_autocast_and_without_gradient
     assert v.dtype == torch.float32
     assert not v.requires_grad
     assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_what_is_taught_ends_where_guidance_does() -> None:
+    network = awake(BASE.unet)
+    logsnr = logsnr_from_t(torch.tensor([0.31, 0.29]))
+    whole = Teacher.of(network, "guided")(Z, logsnr, CONDITIONS, WEIGHTS)
+    ended = Teacher.of(network, "guided", 0.3)(Z, logsnr, CONDITIONS, WEIGHTS)
+    frames = logsnr[:, None].expand(-1, Z.shape[1])
+    with torch.no_grad():
+        conditional = network(Z, logsnr, CONDITIONS)
+    assert torch.equal(ended[0], whole[0])
+    torch.testing.assert_close(ended[1], conditional[1], atol=1e-5, rtol=0)
+    assert not torch.allclose(ended[1], whole[1], atol=1e-3)
+    by_frame = Teacher.of(network, "guided", 0.3)(Z, frames, CONDITIONS, WEIGHTS)
+    torch.testing.assert_close(by_frame, ended, atol=1e-5, rtol=0)
