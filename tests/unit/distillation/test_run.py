@@ -245,7 +245,7 @@ def test_rounds_of_another_sampling_are_refused(
     config = config_of(updates_per_round=1, learning_rate=1e-30)
     results = distill_stage(task_of(bundle, tmp_path, "tsr1", config=config))
     stages = [
-        dataclasses.replace(s, sampling=dataclasses.replace(s.sampling, **{setting: after}))  # pyright: ignore[reportArgumentType]
+        dataclasses.replace(s, sampling=dataclasses.replace(s.sampling, **{setting: after}))
         for s in bundle.spec.stages
     ]
     edited = dataclasses.replace(bundle.spec, stages=tuple(stages))
