@@ -26,9 +26,7 @@ TEXT_ENCODER = {
 def emoji() -> CascadeSpec:
     """Build the spec of the shipped cascade."""
     # clipped: dynamic thresholding makes flat grounds pale (docs/experiments/guidance.md)
-    guided = SamplingSpec(
-        sampler="ddim", steps=16, guidance_weight=3.0, guidance_stop=0.3, threshold="static"
-    )
+    guided = SamplingSpec(sampler="ddim", steps=16, guidance_weight=3.0, threshold="static")
     return CascadeSpec(
         name="emoji",
         text_encoder=TEXT_ENCODER,
