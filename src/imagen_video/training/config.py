@@ -207,7 +207,7 @@ class MadeInputsConfig:
     stage: str
     """Super-resolution stage whose inputs these are: tsr1, ssr1, ..."""
     count: int = 400
-    """Clips."""
+    """Clips, rounded up to whole groups of `together`."""
     seed: int = 0
     """Of the list of scenes, and of all noise."""
     noise: tuple[float, float] = (0.3, 0.8)

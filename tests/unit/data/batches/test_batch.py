@@ -24,6 +24,7 @@ def batch(rows: int = 5, frames: int = 4) -> Batch:
         vector=torch.arange(2 * rows).reshape(rows, 2).float(),
         is_image=torch.arange(rows) % 2 == 0,
         frame_rate=torch.arange(rows).float(),
+        low_res=torch.arange(rows).float()[:, None, None, None, None].expand(rows, 2, 3, 1, 1),
     )
 
 
@@ -55,6 +56,8 @@ def test_a_cut_keeps_every_label_with_its_clip_and_knows_its_place() -> None:
     assert cut.text.states[:, 0, 0].tolist() == [2, 3]
     for name, wanted in (("class_id", [2, 3]), ("frame_rate", [2, 3]), ("is_image", [True, False])):
         assert getattr(cut, name).tolist() == wanted
+    assert cut.low_res is not None
+    assert cut.low_res[:, 0, 0, 0, 0].tolist() == [2, 3]
     assert cut.vector is not None
     assert cut.vector.tolist() == [[4, 5], [6, 7]]
 
@@ -82,6 +85,7 @@ def test_an_empty_data_set_is_an_error_and_not_an_endless_loop(shape: tuple[int,
     [
         {"captions": ("one",)},
         {"class_id": torch.zeros(3)},
+        {"low_res": torch.zeros(3, 1, 3, 1, 1)},
         {"text": TextEmbedding.from_rows([torch.zeros(1, 3)])},
     ],
 )
