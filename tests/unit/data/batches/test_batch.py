@@ -85,7 +85,6 @@ def test_an_empty_data_set_is_an_error_and_not_an_endless_loop(shape: tuple[int,
     [
         {"captions": ("one",)},
         {"class_id": torch.zeros(3)},
-        {"low_res": torch.zeros(3, 1, 3, 1, 1)},
         {"text": TextEmbedding.from_rows([torch.zeros(1, 3)])},
     ],
 )
