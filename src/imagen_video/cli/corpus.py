@@ -21,6 +21,7 @@ SHEET_FRAMES = 8
 FRAME_STRIDE = 16
 """Source frames between two of them: the 128 of a scene in eight steps."""
 MAX_SCENES = 256
+SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,15 @@ def inputs(options: InputsOptions) -> None:
     identity = pipeline.spec.text_encoder
     encoder = None if identity is None else build_text_encoder(dict(identity), device=device)
     maker = InputMaker(pipeline, SpriteStore.open(options.corpus), options.config, encoder)
-    maker.write(options.out, lambda made, seconds: say(f"{made} clips, {seconds:.0f} s"))
+    said = 0.0
+
+    def on_clip(made: int, seconds: float) -> None:
+        nonlocal said
+        if made >= options.config.count or seconds >= said + SECONDS_BETWEEN_LINES:
+            said = seconds
+            say(f"{made} of {options.config.count} clips, {seconds:.0f} s")
+
+    maker.write(options.out, on_clip)
     print(f"wrote {options.out}")
 
 
