@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SpriteStore:
 
 
 def maker(store: SpriteStore, stage: str = "ssr1", **changes: object) -> InputMaker:
-    config = MadeInputsConfig(**{"stage": stage, "count": 4, "together": 2, "seed": 7, **changes})  # pyright: ignore[reportArgumentType]
+    config = MadeInputsConfig(**{"stage": stage, "count": 4, "together": 2, "seed": 7, **changes})
     return InputMaker(small_pipeline(), store, config, WordEncoder())
 
 
