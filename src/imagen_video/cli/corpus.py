@@ -21,7 +21,6 @@ SHEET_FRAMES = 8
 FRAME_STRIDE = 16
 """Source frames between two of them: the 128 of a scene in eight steps."""
 MAX_SCENES = 256
-SECONDS_BETWEEN_LINES = 10.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,6 +141,7 @@ def inputs(options: InputsOptions) -> None:
 
     from imagen_video.cascade.pipeline import ImagenVideoPipeline
     from imagen_video.cli.generation import choose_device, choose_precision
+    from imagen_video.cli.progress import SECONDS_BETWEEN_LINES
     from imagen_video.corpus.sprites import SpriteStore
     from imagen_video.media.atomic import check_writable
     from imagen_video.text.registry import build_text_encoder

@@ -57,8 +57,6 @@ class DistillOptions:
     """Own clips instead of the corpus: shards made by `imagen-video data prepare`."""
     validation_data: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Shards of held-out clips, to measure the rounds on; some of --data if not given."""
-    made_inputs: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Inputs as the cascade makes them (`imagen-video corpus inputs`), for half of the clips."""
     accept_best: bool = False
     """Where a round diverges, or has diverged: take its best weights as its student, and go on."""
     dry_run: bool = False
@@ -224,10 +222,7 @@ def _batches(
     from imagen_video.data.batches.scene_clips import SceneBatches
 
     source = SceneSource(SpriteStore.open(options.corpus), seed=config.seed, split=split)
-    batches = SceneBatches.of(bundle.spec, stage, source, **shape, seed=config.seed)
-    if options.made_inputs is None or split == "held_out":
-        return batches
-    return batches.with_made(bundle.spec, options.made_inputs, 0.5)
+    return SceneBatches.of(bundle.spec, stage, source, **shape, seed=config.seed)
 
 
 def _encoder(bundle: Bundle) -> TextEncoder | None:

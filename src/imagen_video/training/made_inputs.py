@@ -102,7 +102,12 @@ class InputMaker:
         """
         index = folder / INDEX
         if index.exists():
-            found = json.loads(index.read_text(encoding="utf-8"))
+            try:
+                found = dict(json.loads(index.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    str(index), f"{error}"[:120], "what this command writes", "remove the folder"
+                ) from error
             if found != self.about:
                 differing = [name for name in self.about if found.get(name) != self.about[name]]
                 raise InputError(

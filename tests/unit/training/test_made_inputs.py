@@ -75,6 +75,10 @@ def test_a_stopped_command_goes_on_and_another_one_is_refused(
     assert (tmp_path / "00003.safetensors").exists()
     with pytest.raises(InputError, match="another noise"):
         maker(store, noise=(0.1, 0.2)).write(tmp_path)
+    for damaged in ("{", "7"):
+        (tmp_path / "made.json").write_text(damaged)
+        with pytest.raises(InputError, match="remove the folder"):
+            maker(store).write(tmp_path)
 
 
 def test_the_base_has_no_input_and_counts_and_times_are_checked(store: SpriteStore) -> None:

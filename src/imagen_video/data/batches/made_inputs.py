@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,8 +37,6 @@ class MadeInputs:
     """How many were there when it was opened."""
     shape: tuple[int, int, int]
     """Frames, height and width of each."""
-    about: dict[str, Any]
-    """Everything that `made.json` says."""
 
     @classmethod
     def open(
@@ -85,7 +82,6 @@ class MadeInputs:
             scenes=SceneSource(store, seed=seed),
             count=count,
             shape=shape,
-            about=about,
         )
 
     def clip(self, number: int) -> Tensor:
