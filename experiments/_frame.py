@@ -5,6 +5,8 @@ returns rows of measures. The frame goes through seeds first and arms second (A 
 so that a run that is stopped early still compares all arms on equal terms. What is finished lies
 under OUT/NAME/results and is not done again; training in between goes on from its checkpoint. With
 another corpus, or other weights of a bundle that an experiment samples, everything is done anew.
+`--publish` keeps the results beside the page too, as docs/experiments/NAME.json; with `--published`
+a run begins with those, so that seeds can be added on another machine.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -29,6 +32,9 @@ from imagen_video.evaluation.material.real_renders import corpus_digest
 from imagen_video.media.atomic import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
+
+TEACHERS = os.environ.get("EXPERIMENT_BUNDLE", str(ROOT / "build" / "teachers"))
+"""What experiments sample that need a base with guidance of its own: not a distilled one."""
 
 DIGITS = 12
 """Of a digest, in settings and on pages."""
@@ -112,12 +118,14 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     settings = settings_of(experiment, session)
     unfinished = False
     try:
+        if options.published:
+            adopt_published(options.docs, experiment, folder)
         if not options.table:
             seeds = 1 if session.quick else options.seeds
             run_missing(experiment, session, seeds, settings)
     except (OutOfTimeError, KeyboardInterrupt):
         unfinished = True
-    except InputError as error:  # no corpus, an extra that is missing, a full disk
+    except InputError as error:  # no corpus, an extra that is missing, a full disk, no page
         print(error, file=sys.stderr)
         return 2
     records = finished(folder, settings)
@@ -135,7 +143,8 @@ def main(experiment: Experiment, argv: Sequence[str] | None = None) -> int:
     if options.publish:
         names = [name.format(updates=session.updates) for name in experiment.sheets]
         sheets = [path for n in names if (path := session.out / "sheets" / f"{n}.png").exists()]
-        publish(*shown, docs=ROOT / "docs", sheets=sheets)
+        publish(*shown, docs=options.docs, sheets=sheets)
+        _write_json(published_file(options.docs, experiment), records)
     if unfinished:
         print("not finished: the same command goes on", file=sys.stderr)
     return int(unfinished)
@@ -186,10 +195,10 @@ def run_missing(
     Raises:
         OutOfTimeError: once the budget is spent.
     """
-    folder = session.out / experiment.name / "results"
+    folder = session.out / experiment.name
     for seed in range(seeds):
         for arm in experiment.arms:
-            file = folder / f"{arm.replace(' ', '-').replace('/', '-')}-seed{seed}.json"
+            file = file_of(folder, arm, seed)
             if _read(file, settings) is not None:
                 continue
             assert session.minutes_left > 0
@@ -203,9 +212,42 @@ def run_missing(
                 "processor_seconds": time.process_time() - began,
                 "rows": list(rows),
             }
-            folder.mkdir(parents=True, exist_ok=True)
-            with replacing(file) as path:
-                path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            _write_json(file, record)
+
+
+def file_of(folder: Path, arm: str, seed: int) -> Path:
+    """Return where the result of an arm and a seed lies."""
+    return folder / "results" / f"{arm.replace(' ', '-').replace('/', '-')}-seed{seed}.json"
+
+
+def published_file(docs: Path, experiment: Experiment) -> Path:
+    """Return where the results of a page lie."""
+    return docs / "experiments" / f"{experiment.name}.json"
+
+
+def adopt_published(docs: Path, experiment: Experiment, folder: Path) -> None:
+    """Lay the results of the page beside those of this machine, which are kept where there are any.
+
+    Raises:
+        InputError: if there are none, or the file is damaged.
+    """
+    file = published_file(docs, experiment)
+    try:
+        records = json.loads(file.read_text(encoding="utf-8"))
+        named = [(file_of(folder, r["arm"], int(r["seed"])), r) for r in records]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            str(file), f"{error}", "results that --publish wrote", "leave --published out"
+        ) from error
+    for mine, record in named:
+        if not mine.exists():
+            _write_json(mine, record)
+
+
+def _write_json(file: Path, value: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(file) as path:
+        path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def finished(folder: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -295,5 +337,7 @@ def _parser(experiment: Experiment) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "experiments")
     parser.add_argument("--quick", action="store_true", help="prove that it runs, nothing more")
     parser.add_argument("--table", action="store_true", help="run nothing, show what there is")
-    parser.add_argument("--publish", action="store_true", help="write the page's table and plot")
+    parser.add_argument("--publish", action="store_true", help="write the page's results and plot")
+    parser.add_argument("--published", action="store_true", help="begin with the page's results")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the pages lie")
     return parser

@@ -1,10 +1,11 @@
 """Noise-conditioning augmentation: trained with or without it, and its level at sampling.
 
+    python recipes/emoji.py --teachers build/teachers
     python experiments/augmentation.py [--updates 300] [--seeds 3] [--minutes 20]
 
 The stage is judged on two inputs: real clips that were shrunk, as in its training, and clips that
 a diffusion model made. Those are the same scenes, noised to t = 0.5 and denoised in one step by the
-shipped base, so that both inputs have the same right answer.
+teacher of the shipped base, so that both inputs have the same right answer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 import _measures as measures
 import torch
-from _frame import Experiment, Row, Session, main
+from _frame import TEACHERS, Experiment, Row, Session, main
 from _page import Plot
 from _small import LOW, sampled, ssr
 from _training import Laboratory, Training
@@ -26,13 +27,13 @@ from imagen_video.diffusion.parameterization import diffuse, x_from_v
 from imagen_video.diffusion.schedule import logsnr_from_t
 from imagen_video.models.conditions import Conditions
 
-BUNDLE = "emoji"
+BUNDLE = TEACHERS
 """Whose base makes the input."""
 MAX_T = {"trained with": 0.5, "trained without": 1e-3}
 LEVELS = (20.0, 6.0, 3.0, 1.0)
 """Log SNR of the noise at sampling; 20 is none."""
 MADE_FROM = 0.5
-"""t from which the shipped base denoises."""
+"""t from which that base denoises."""
 STEPS = 8
 
 

@@ -1,20 +1,21 @@
 """Constant against oscillating guidance, with and without dynamic thresholding, over the weight.
 
+    python recipes/emoji.py --teachers build/teachers
     python experiments/guidance.py [--clips 8] [--minutes 20]
 
-Nothing is trained: the shipped base is sampled on held-out combinations; EXPERIMENT_BUNDLE names
-another bundle. Seeds of the frame are seeds of the samples.
+Nothing is trained: the teacher of the shipped base is sampled on held-out combinations, as a
+student has neither a negative answer nor another threshold; EXPERIMENT_BUNDLE names another bundle.
+Seeds of the frame are seeds of the samples.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import lru_cache
 
 import _measures as measures
 import torch
-from _frame import Experiment, Row, Session, main
+from _frame import TEACHERS, Experiment, Row, Session, main
 from _page import Plot
 from _training import Laboratory
 
@@ -23,7 +24,7 @@ from imagen_video.cascade.sampling_spec import GuidanceName, SamplingSpec, Thres
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cli.generation import choose_precision
 
-BUNDLE = os.environ.get("EXPERIMENT_BUNDLE", "emoji")
+BUNDLE = TEACHERS
 WEIGHTS = (0.0, 1.0, 3.0, 6.0, 15.0)
 LOW_WEIGHT = 1.0
 """Of the oscillation, as in the paper: 15 and 1."""

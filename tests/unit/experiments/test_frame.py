@@ -176,6 +176,35 @@ def test_a_damaged_record_is_done_again(tmp_path: Path) -> None:
     assert again.asked == [("a", 0)]
 
 
+def test_seeds_can_be_added_to_what_a_page_shows(tmp_path: Path) -> None:
+    docs = ["--docs", str(tmp_path / "docs")]
+    assert Notes().main(tmp_path / "here", "--seeds", "1", "--publish", *docs) == 0
+    published = json.loads((tmp_path / "docs" / "experiments" / "notes.json").read_text())
+    assert [(record["arm"], record["seed"]) for record in published] == [("a", 0), ("b", 0)]
+    there = Notes()
+    assert there.main(tmp_path / "there", "--published", "--publish", *docs) == 0
+    assert there.asked == [("a", 1), ("b", 1)]
+    page = (tmp_path / "docs" / "experiments" / "notes.md").read_text()
+    assert "| b | 20 | 2 | 21.5 +- 0.5 |" in page
+    anew = Notes()  # without the option everything is measured again
+    assert anew.main(tmp_path / "anew", *docs) == 0
+    assert len(anew.asked) == 4
+
+
+@pytest.mark.parametrize("text", [None, "{", "[1]", '[{"arm": "a"}]'])
+def test_a_page_without_results_to_begin_with_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    file = tmp_path / "docs" / "experiments" / "notes.json"
+    if text is not None:
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    notes = Notes()
+    assert notes.main(tmp_path, "--published", "--docs", str(tmp_path / "docs")) == 2
+    assert str(file) in capsys.readouterr().err
+    assert not notes.asked
+
+
 def test_publishing_keeps_the_prose_of_the_page(tmp_path: Path) -> None:
     page = tmp_path / "experiments" / "notes.md"
     page.parent.mkdir()
