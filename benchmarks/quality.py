@@ -26,12 +26,12 @@ from safetensors.torch import load_file, save_file
 from imagen_video.cascade.pipeline import ImagenVideoPipeline, Request
 from imagen_video.cascade.resample import resize
 from imagen_video.cli.generation import choose_precision
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scenes import Scene, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.lite0 import Lite0
 from imagen_video.evaluation.material.real_renders import (
     candidates,
-    corpus_digest,
     probe_scenes,
     real_clip,
 )

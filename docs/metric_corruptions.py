@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.files import kept
@@ -29,7 +30,7 @@ from imagen_video.evaluation.features.lite0 import Lite0
 from imagen_video.evaluation.material.clips import Clip
 from imagen_video.evaluation.material.corruptions import CORRUPTIONS, STRENGTHS
 from imagen_video.evaluation.material.prompt_sets import PromptSet
-from imagen_video.evaluation.material.real_renders import corpus_digest, real_clip
+from imagen_video.evaluation.material.real_renders import real_clip
 from imagen_video.evaluation.measures.content import Features, Probes
 from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge

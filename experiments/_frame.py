@@ -27,8 +27,8 @@ from _page import Plot, publish
 
 from imagen_video.cascade.bundle import Bundle
 from imagen_video.cascade.resolve_bundle import find_bundle
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.errors import InputError
-from imagen_video.evaluation.material.real_renders import corpus_digest
 from imagen_video.media.atomic import replacing
 
 ROOT = Path(__file__).resolve().parents[1]

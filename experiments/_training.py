@@ -29,12 +29,13 @@ from imagen_video.cascade.conditioning import low_res_of
 from imagen_video.cascade.sampling_spec import SamplingSpec
 from imagen_video.cascade.spec import Clip, StageSpec
 from imagen_video.cascade.stage import StageInput, sample_stage
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scenes import Scene, SceneSource, Split, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.data.batches.batch import BatchSource
 from imagen_video.data.batches.scene_clips import SceneBatches
 from imagen_video.diffusion.loss import LossKind
-from imagen_video.evaluation.material.real_renders import corpus_digest, real_video
+from imagen_video.evaluation.material.real_renders import real_video
 from imagen_video.media.atomic import replacing
 from imagen_video.media.frames import to_uint8
 from imagen_video.media.pictures import write_png

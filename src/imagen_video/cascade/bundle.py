@@ -12,7 +12,6 @@ no path leaves the folder. A stage without weights may be missing: the rest can 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -31,6 +30,7 @@ from imagen_video.cascade.spec import CascadeSpec
 from imagen_video.cascade.weights_file import write_tensors
 from imagen_video.errors import BundleError, InputError
 from imagen_video.media.atomic import writing_error
+from imagen_video.media.digest import file_sha256
 from imagen_video.models.unet import VideoUNet
 
 SCHEMA_VERSION = 1
@@ -353,9 +353,3 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _write_json(path: Path, data: Any) -> None:
     path.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 
 from imagen_video import __version__
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.cascade.options import selected
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.spec import Clip as Shape
@@ -39,6 +38,7 @@ from imagen_video.evaluation.scoring.evaluator import Evaluator, MadeClip, Netwo
 from imagen_video.evaluation.scoring.evaluator import Settings as Measured
 from imagen_video.evaluation.scoring.machine import machine
 from imagen_video.evaluation.scoring.metrics import check_names
+from imagen_video.media.digest import file_sha256
 from imagen_video.media.pictures import write_animation
 
 

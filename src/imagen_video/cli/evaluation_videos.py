@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.errors import InputError
 from imagen_video.evaluation.material.clips import LOSSLESS, read_clip
 from imagen_video.evaluation.scoring.evaluator import MadeClip
+from imagen_video.media.digest import file_sha256
 
 SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".webp", ".png", ".apng")
 MAX_JSON_BYTES = 2**20

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.cascade.inputs import fit_video, spread_options
 from imagen_video.cascade.labels import labels_for
 from imagen_video.cascade.options import StageOptions, clips_for, selected
@@ -16,6 +15,7 @@ from imagen_video.cascade.request import Request
 from imagen_video.cascade.spec import CascadeSpec, Clip
 from imagen_video.cli.settings import Settings
 from imagen_video.errors import InputError
+from imagen_video.media.digest import file_sha256
 from imagen_video.media.pictures import read_image
 from imagen_video.media.video_io import probe_video, read_video
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from imagen_video.cascade.weights_file import write_tensors
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.distillation.clips import LARGEST
@@ -30,7 +31,6 @@ from imagen_video.evaluation.features.frechet import (
 from imagen_video.evaluation.features.lite0 import clip_vector
 from imagen_video.evaluation.material.real_renders import (
     candidates,
-    corpus_digest,
     probe_scenes,
     real_clip,
 )

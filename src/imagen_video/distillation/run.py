@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from imagen_video.cascade.bundle import Bundle, check_safetensors, file_sha256
+from imagen_video.cascade.bundle import Bundle, check_safetensors
 from imagen_video.cascade.spec import StageSpec
 from imagen_video.data.batches.batch import Batch, BatchSource
 from imagen_video.distillation.config import DistillConfig
@@ -38,6 +38,7 @@ from imagen_video.distillation.watch import (
 )
 from imagen_video.errors import BundleError, DataError, InputError
 from imagen_video.media.atomic import replacing
+from imagen_video.media.digest import file_sha256
 from imagen_video.models.growth import grown
 from imagen_video.models.spec import UNetSpec
 from imagen_video.models.unet import VideoUNet

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from imagen_video import __version__
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.distributed.sample import Made, Outcome, Sample
 from imagen_video.errors import InputError
 from imagen_video.media.atomic import writing_error
+from imagen_video.media.digest import file_sha256
 
 NAME = "manifest.jsonl"
 UNIMPORTANT = frozenset({"bundle"})

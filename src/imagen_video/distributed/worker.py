@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from imagen_video.cascade.bundle import Bundle, file_sha256
+from imagen_video.cascade.bundle import Bundle
 from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.resolve_bundle import find_bundle
@@ -32,6 +32,7 @@ from imagen_video.cascade.run_plan import plan_run
 from imagen_video.distributed.attempts import Attempts
 from imagen_video.distributed.sample import TEXT, Failed, Made, Outcome, Sample
 from imagen_video.errors import BundleError, InputError, ResourceError
+from imagen_video.media.digest import file_sha256
 from imagen_video.media.video_writer import VideoWriter
 from imagen_video.text import registry
 from imagen_video.text.base import TextEmbedding

@@ -22,7 +22,7 @@ from imagen_video.text.base import TextEmbedding, TextEncoder, checked_prompts
 from imagen_video.text.cache_file import (
     TextCacheWriter,
     caption_hash,
-    file_sha256,
+    data_sha256,
     read_cache,
 )
 
@@ -152,7 +152,7 @@ class TextCache:
         Raises:
             DataError: if a bit has changed.
         """
-        digest = file_sha256(self.path)
+        digest = data_sha256(self.path)
         if digest != self._content.sha256:
             raise DataError(
                 f"the text cache {self.path}",

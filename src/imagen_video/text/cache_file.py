@@ -209,7 +209,7 @@ def read_cache(path: Path) -> CacheContent:
     )
 
 
-def file_sha256(path: Path) -> str:
+def data_sha256(path: Path) -> str:
     """Return the digest of all data behind the header."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:

@@ -25,6 +25,7 @@ from imagen_video.cascade.pipeline import ImagenVideoPipeline
 from imagen_video.cascade.request import Request
 from imagen_video.cascade.stage import StageInput, sample_stage
 from imagen_video.cascade.weights_file import write_tensors
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scenes import SceneSource
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.data.batches.batch import Batch
@@ -69,6 +70,7 @@ class InputMaker:
         self.base = spec.stages[0]
         self.until = spec.stages[spec.index(config.stage) - 1].name
         self.encoder = encoder
+        self.corpus = corpus_digest(store.folder)
         self.batches = SceneBatches.of(
             spec,
             self.base.name,
@@ -89,6 +91,7 @@ class InputMaker:
             "seed": config.seed,
             "noise": list(config.noise),
             "together": config.together,
+            "corpus": self.corpus,
             "bundle": self.pipeline.digest,
             "bf16": self.pipeline.bf16,
         }

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from imagen_video.cascade.bundle import Bundle, file_sha256, save_bundle
+from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.data.batches.batch import Batch
 from imagen_video.distillation.run import RoundResult, distill_stage, stage_sha256
 from imagen_video.distillation.watch import RoundDiverged, RoundWatch
 from imagen_video.errors import BundleError, DataError, InputError
+from imagen_video.media.digest import file_sha256
 from unit.distillation.small_distillations import (
     SPEC,
     Stripes,

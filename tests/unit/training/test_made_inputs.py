@@ -81,6 +81,17 @@ def test_a_stopped_command_goes_on_and_another_one_is_refused(
             maker(store).write(tmp_path)
 
 
+def test_inputs_of_one_corpus_are_not_paired_with_the_scenes_of_another(
+    store: SpriteStore, tmp_path: Path
+) -> None:
+    maker(store).write(tmp_path / "inputs")
+    rebuilt = SpriteStore.open(write_store(tmp_path / "rebuilt"))
+    with pytest.raises(DataError, match="of corpus"):
+        MadeInputs.open(tmp_path / "inputs", rebuilt, "ssr1", SHAPES["ssr1"])
+    with pytest.raises(InputError, match="another corpus"):
+        maker(rebuilt).write(tmp_path / "inputs")
+
+
 def test_the_base_has_no_input_and_counts_and_times_are_checked(store: SpriteStore) -> None:
     with pytest.raises(InputError, match="after the base"):
         maker(store, "base")

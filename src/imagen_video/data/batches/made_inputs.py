@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scenes import SceneSource
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import DataError
@@ -51,13 +52,13 @@ class MadeInputs:
             shape: frames, height and width of that input.
 
         Raises:
-            DataError: if the folder is none, unfinished or of another stage.
+            DataError: if the folder is none, unfinished, of another stage or of another corpus.
         """
         where = f"inputs in {folder}"
         try:
             about = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             found = (str(about["stage"]), *(int(n) for n in about["shape"]))
-            seed = int(about["seed"])
+            seed, corpus = int(about["seed"]), str(about["corpus"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 where,
@@ -71,6 +72,14 @@ class MadeInputs:
                 f"inputs of {found[0]}, {'x'.join(map(str, found[1:]))}",
                 f"of {stage}, {'x'.join(map(str, shape))}",
                 "make them for this stage",
+            )
+        here = corpus_digest(store.folder)
+        if corpus != here:
+            raise DataError(
+                where,
+                f"inputs from the scenes of corpus {corpus[:12]}",
+                f"of {here[:12]}, which is in {store.folder}",
+                "name the corpus that they were made from, or make them again",
             )
         count = 0
         while (folder / f"{count:05d}.safetensors").exists():

@@ -7,16 +7,14 @@ as the training clips of `data.batches.scene_clips` are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from imagen_video.cascade.bundle import file_sha256
 from imagen_video.cascade.resample import resize
 from imagen_video.corpus.render import render
 from imagen_video.corpus.scenes import Scene, SceneSource
-from imagen_video.corpus.sprites import INDEX_NAME, SpriteStore
+from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.data.batches.scene_clips import SMALL_HEIGHT
 from imagen_video.errors import DataError
 from imagen_video.evaluation.material.clips import (
@@ -30,30 +28,6 @@ from imagen_video.media.frames import to_float, to_uint8
 
 PROBE_SEED = 7
 """Seed of the scenes that the probe is fitted on: none of them is a held-out combination."""
-
-
-def corpus_digest(folder: Path) -> str:
-    """Return the SHA-256 of a store's index; every build of a corpus has its own.
-
-    Whatever is kept of real renders is kept under it, or a rebuilt corpus would be judged by the
-    pictures of the one before.
-
-    Args:
-        folder: the store's.
-
-    Raises:
-        DataError: if there is no store.
-    """
-    path = folder / INDEX_NAME
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise DataError(
-            str(path),
-            error.strerror or "an error",
-            "a sprite store",
-            "build the corpus first, or name its folder",
-        ) from error
 
 
 def real_clip(

@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.evaluation.features.files import kept
 from imagen_video.evaluation.material.clips import Clip
 from imagen_video.evaluation.material.real_renders import (
     candidates,
-    corpus_digest,
     probe_scenes,
     real_clip,
 )

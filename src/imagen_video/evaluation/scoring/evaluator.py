@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scene import Scene
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.errors import InputError
@@ -23,7 +24,7 @@ from imagen_video.evaluation.features.extractors import Extractor
 from imagen_video.evaluation.features.files import kept
 from imagen_video.evaluation.material.clips import JUDGED_FRAMES, Clip, check_alike
 from imagen_video.evaluation.material.prompt_sets import Prompt, PromptSet
-from imagen_video.evaluation.material.real_renders import corpus_digest, judged_render
+from imagen_video.evaluation.material.real_renders import judged_render
 from imagen_video.evaluation.measures.content import Features, Probes
 from imagen_video.evaluation.measures.styles import StyleJudge
 from imagen_video.evaluation.measures.two_subjects import PairJudge

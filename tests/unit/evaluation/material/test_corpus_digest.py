@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from imagen_video.corpus.digest import corpus_digest
 from imagen_video.corpus.scenes import Scene, held_out_prompts
 from imagen_video.corpus.sprites import SpriteStore
 from imagen_video.distillation.judging import Judge, ProbeSize
 from imagen_video.errors import DataError
-from imagen_video.evaluation.material.real_renders import corpus_digest
 from unit.corpus.conftest import write_store
 from unit.evaluation.conftest import script, thumbnails
 
