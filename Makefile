@@ -88,6 +88,8 @@ bench-full: bench  ## all other benchmarks as well: hours
 	$(PY) benchmarks/scaling.py --network imagen-pytorch --out build/bench/scaling-imagen-pytorch.json $(BENCH_ARGS)
 	$(PY) benchmarks/sampling.py $(BENCH_ARGS)
 	$(PY) benchmarks/cascade.py --out build/bench/cascade-whole.json $(BENCH_ARGS)
+	@test -d build/teachers || $(PY) recipes/emoji.py --teachers build/teachers
+	$(PY) benchmarks/paper_steps.py $(BENCH_ARGS)
 	$(PY) benchmarks/tiles.py $(BENCH_ARGS)
 	$(PY) benchmarks/memory.py $(BENCH_ARGS)
 	$(PY) benchmarks/quality_per_minute.py $(BENCH_ARGS)

@@ -8,29 +8,13 @@ several runs.
 
 from __future__ import annotations
 
-import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
+from _generate import generate
 from _report import ROOT, headline, machine, parser, table, write
-
-
-def generate(command: list[str]) -> tuple[float, dict[str, Any]]:
-    """Run the command; return its seconds and what it said."""
-    paths = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    started = time.monotonic()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=False)
-    seconds = time.monotonic() - started
-    if done.returncode:
-        raise SystemExit(f"generate ended with exit code {done.returncode}; see its message above")
-    return seconds, json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def main() -> None:
@@ -45,11 +29,9 @@ def main() -> None:
     args = options.parse_args()
     if args.quick:
         args.until, args.runs = "base", 1
-    command = [sys.executable, "-m", "imagen_video", "generate", args.prompt, "--json"]
-    command += ["--out", str(args.videos), "--seed", "1", "--bundle", args.bundle]
+    command = ["--out", str(args.videos), "--seed", "1", "--bundle", args.bundle]
     command += ["--memory", args.memory] + (["--until", args.until] if args.until else [])
-    command += ["--steps", "base=2"] if args.quick else []
-    runs = [generate(command) for _ in range(args.runs)]
+    runs = [generate(args.prompt, command) for _ in range(args.runs)]
     said = runs[-1][1]
     # Of the children alone; kilobytes on Linux, bytes on macOS.
     unit = 1 if sys.platform == "darwin" else 1024
@@ -68,7 +50,12 @@ def main() -> None:
     found = [headline(f"{made} from a sentence", whole, "s")]
     found += [headline(f"stage {row['name']}", row["seconds"], "s") for row in rows[:-1]]
     found += [headline(f"memory of {made}", peak / 2**20, "MiB")]
-    about = {"machine": machine(), "command": command[1:], "table": rows, "headline": found}
+    about = {
+        "machine": machine(),
+        "command": ["generate", args.prompt, *command],
+        "table": rows,
+        "headline": found,
+    }
     write(args.out, {**about, "peak_rss_bytes": peak, "generate": [each for _, each in runs]})
 
 

@@ -5,6 +5,7 @@
     python recipes/emoji.py --run --stage ssr1
     python recipes/emoji.py --export build/teachers     collect the runs into a bundle, and stop
     python recipes/emoji.py --teachers build/teachers   the same from the weights that are shipped
+    python recipes/emoji.py --students build/students   the distilled bundle, as it ships
 
 First every stage is trained, a phase going on with the run folder of the phase before. The bundle
 of these runs is the teacher of the students that ship. Runs are resumable: give the same command
@@ -20,8 +21,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imagen_video.cascade.bundle import Bundle
+from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.resolve_bundle import find_bundle
+from imagen_video.distillation.assemble import stored_dtype
 from imagen_video.presets import preset
 from imagen_video.training.export import export_bundle
 
@@ -111,29 +113,34 @@ phase `tsr2`, `tsr3` and `ssr3` an `augmentation_max_t` of 0.3.
 """
 
 
-TEACHERS = Path("build/teachers")
+TEACHERS, STUDENTS = Path("build/teachers"), Path("build/students")
 DISTILLATION: tuple[tuple[str, str], ...] = (
-    ("base", "--from 16 --to 16 --weights 0 6 --updates-per-round 900 --learning-rate 6e-4"),
-    ("base", "--from 16 --to 8 --weights 0 6 --updates-per-round 700 --learning-rate 3e-4"),
-    ("ssr1", "--from 4 --to 1 --updates-per-round 70 --learning-rate 3e-4"),
-    ("ssr2", "--from 4 --to 1 --updates-per-round 120 --learning-rate 3e-4"),
+    (
+        "base",
+        "--from 16 --to 16 --weights 0 6 --updates-per-round 900 --learning-rate 6e-4 --clips 8",
+    ),
+    (
+        "base",
+        "--from 16 --to 8 --weights 0 6 --updates-per-round 700 --learning-rate 3e-4 --clips 8",
+    ),
+    ("ssr1", "--from 4 --to 1 --updates-per-round 200 --learning-rate 3e-4 --clips 4"),
+    ("ssr2", "--from 4 --to 1 --updates-per-round 120 --learning-rate 3e-4 --clips 4"),
 )
 """Stage and options. The other four stages take one call without guidance as they are, and their
 features are farther from real ones with two (docs/lab-notes.md): nothing is left to distil.
 
-The students of the base and of ssr1 fall short of their teachers and do not ship: they have run
-folders of their own (docs/distillation.md).
+The student of ssr2 was made in fp32, on a processor that emulates bf16.
 """
+STUDENT_WEIGHT = 4.5
+"""w of the shipped base: a student's samples at a w are as guided as its teacher's at some two
+thirds of it (docs/lab-notes.md)."""
 
 
 def distillation(stage: str, options: str) -> list[str]:
     """Return the words of a command line."""
-    clips = {"base": 8, "ssr1": 2}.get(stage, 4)
-    folder = "distilled" if stage == "ssr2" else f"distilled-{stage}"
     words = ["imagen-video", "distill", "--bundle", str(TEACHERS), "--stage", stage]
-    words += ["--run-dir", str(RUNS / folder), *options.split()]
-    words += ["--clips", str(clips), "--optimizer", "muon"]
-    return [*words, "--precision", "bf16"] if stage == "base" else words
+    words += ["--run-dir", str(RUNS / "distilled"), *options.split(), "--optimizer", "muon"]
+    return [*words, "--precision", "fp32" if stage == "ssr2" else "bf16"]
 
 
 def run(words: list[str]) -> None:
@@ -161,6 +168,19 @@ def undistilled(out: Path) -> None:
     print(bundle.path)
 
 
+def distilled(out: Path) -> None:
+    """Write the bundle of all students, with the weight that its base is guided by."""
+    bundle = Bundle.open(RUNS / "distilled" / "bundle")
+    base = bundle.spec.stages[0]
+    sampling = dataclasses.replace(base.sampling, guidance_weight=STUDENT_WEIGHT)
+    stages = (dataclasses.replace(base, sampling=sampling), *bundle.spec.stages[1:])
+    networks = {stage.name: bundle.network(stage.name) for stage in stages}
+    provenance = {key: value for key, value in bundle.provenance.items() if key != "sha256"}
+    spec = dataclasses.replace(bundle.spec, stages=stages)
+    made = save_bundle(out, spec, networks, provenance=provenance, dtype=stored_dtype(bundle))
+    print(made.path)
+
+
 def main() -> int:
     """Print or run the commands."""
     parser = argparse.ArgumentParser(
@@ -172,7 +192,11 @@ def main() -> int:
     parser.add_argument("--stage", help="only the phases of this stage")
     parser.add_argument("--export", type=Path, help="write a bundle from the run folders and stop")
     parser.add_argument("--teachers", type=Path, help="write the undistilled bundle and stop")
+    parser.add_argument("--students", type=Path, help="write the distilled bundle and stop")
     options = parser.parse_args()
+    if options.students is not None:
+        distilled(options.students)
+        return 0
     if options.teachers is not None:
         undistilled(options.teachers)
         return 0
@@ -190,6 +214,10 @@ def main() -> int:
     for stage, settings in DISTILLATION:
         if options.stage in (None, stage):
             act(distillation(stage, settings))
+    if options.run:
+        distilled(STUDENTS)
+    else:
+        print(f"python recipes/emoji.py --students {STUDENTS}")
     return 0
 
 

@@ -118,4 +118,6 @@ def _forward(spec: UNetSpec, batch: int, frames: int, height: int, width: int) -
             conditions = conditions.replace(
                 low_res=torch.empty(shape), low_res_logsnr=torch.empty(batch)
             )
+        if spec.guidance_weight:
+            conditions = conditions.replace(guidance_weight=torch.empty(batch))
         network(torch.empty(shape), torch.empty(batch), conditions)

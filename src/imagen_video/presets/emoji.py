@@ -21,12 +21,12 @@ TEXT_ENCODER = {
     "width": MINILM_WIDTH,
     "max_tokens": 64,
 }
+GUIDED = SamplingSpec(sampler="ddim", steps=16, guidance_weight=3.0, threshold="static")
+"""Of the base. Clipped: dynamic thresholding makes flat grounds pale (docs/experiments)."""
 
 
 def emoji() -> CascadeSpec:
     """Build the spec of the shipped cascade."""
-    # clipped: dynamic thresholding makes flat grounds pale (docs/experiments/guidance.md)
-    guided = SamplingSpec(sampler="ddim", steps=16, guidance_weight=3.0, threshold="static")
     return CascadeSpec(
         name="emoji",
         text_encoder=TEXT_ENCODER,
@@ -36,7 +36,7 @@ def emoji() -> CascadeSpec:
                 kind="base",
                 output=Clip(frames=16, height=24, width=40, fps=3.0),
                 unet=_base(),
-                sampling=guided,
+                sampling=GUIDED,
             ),
             StageSpec(
                 name="tsr1",

@@ -105,9 +105,15 @@ def test_step_counts_imply_64_32_and_16_times_fewer_flops(teacher: Bundle, stude
     pairs = zip(cells[0].links, cells[-1].links, strict=True)
     savings = [saving(slow, fast) for slow, fast in pairs]
     assert [found.implied for found in savings] == [64, 32, 16]
-    for found in savings:
-        # the student's embedding of w is all that it has more
-        assert found.flops / found.student_flops == pytest.approx(found.implied, rel=0.01)
+    for found in savings:  # the embedding of w and the output that it multiplies are on top
+        clip = TEACHERS.stage(found.stage).output
+        one, other = (
+            flops(cell.until(found.stage)[-1].stage.unet, 1, clip.frames, clip.height, clip.width)
+            for cell in (cells[0], cells[-1])
+        )
+        assert 1 <= other / one < 1.3  # much of tiny networks, a percent of real ones
+        counted = found.implied * one / other
+        assert found.flops / found.student_flops == pytest.approx(counted, rel=1e-9)
     clip = TEACHERS.stage("base").output
     once = flops(TEACHERS.stage("base").unet, 2, clip.frames, clip.height, clip.width)
     assert savings[0].flops == 256 * once

