@@ -33,7 +33,7 @@ LEVELS = (None, 1.0)
 
 def main() -> None:
     """Draw the frames that are given and what the stages make of them."""
-    pipe = ImagenVideoPipeline.from_pretrained("emoji")
+    pipe = ImagenVideoPipeline.from_pretrained("build/teachers")  # students take no more noise
     hybrid = HybridPipeline(paint, pipe, start="ssr1", fps=6)
     given = hybrid.draft(PROMPT)
     rows = [
