@@ -1,9 +1,10 @@
 """Draw the picture of docs/hub_and_diffusers.md: foreign frames through our super-resolution.
 
+    python recipes/emoji.py --teachers build/teachers
     python docs/figures_hybrid.py          # some seconds
 
 The base is no model: it draws a turning cube and is called as the pipelines of diffusers are. The
-picture is what the weights of the package make of it with seed 1.
+picture is what the undistilled stages make of it with seed 1.
 """
 
 from __future__ import annotations

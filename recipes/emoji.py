@@ -24,6 +24,7 @@ from pathlib import Path
 from imagen_video.cascade.bundle import Bundle, save_bundle
 from imagen_video.cascade.resolve_bundle import find_bundle
 from imagen_video.distillation.assemble import stored_dtype
+from imagen_video.errors import InputError
 from imagen_video.presets import preset
 from imagen_video.training.export import export_bundle
 
@@ -132,8 +133,14 @@ features are farther from real ones with two (docs/lab-notes.md): nothing is lef
 The student of ssr2 was made in fp32, on a processor that emulates bf16.
 """
 STUDENT_WEIGHT = 4.5
-"""w of the shipped base: a student's samples at a w are as guided as its teacher's at some two
-thirds of it (docs/lab-notes.md)."""
+"""w of the shipped base, chosen on 64 clips through ssr1 (docs/lab-notes.md)."""
+TEACHER_BLOBS = {
+    "base": "7427b431b8c74c142121be0cdcb523b23ba5eef9",
+    "ssr1": "45fe6985c1d46ed20e8fdc84af555d85eb886cff",
+    "ssr2": "3f0e9647e5e9fd30af5375d7bdb0464b8984f8d4",
+}
+"""Weights of the teachers in the history of the repository: every clone has them there, and a
+second time in its tree they would weigh as much as half of what ships."""
 
 
 def distillation(stage: str, options: str) -> list[str]:
@@ -160,12 +167,34 @@ def export(out: Path) -> None:
 
 def undistilled(out: Path) -> None:
     """Lay the teachers that the repository keeps over the shipped weights."""
+    root = Path(__file__).parents[1]
+    found = {stage: history(root, blob) for stage, blob in TEACHER_BLOBS.items()}
     shutil.copytree(find_bundle("emoji"), out)
-    shutil.copytree(Path(__file__).parents[1] / "teachers" / "emoji", out, dirs_exist_ok=True)
+    shutil.copytree(root / "teachers" / "emoji", out, dirs_exist_ok=True)
+    for stage, content in found.items():
+        (out / stage / "model.safetensors").write_bytes(content)
     bundle = Bundle.open(out)
     for stage in bundle.spec.stages:
         bundle.check_weights(stage.name)
     print(bundle.path)
+
+
+def history(root: Path, blob: str) -> bytes:
+    """Return a file of the repository's history.
+
+    Raises:
+        InputError: if this clone does not have it.
+    """
+    command = ["git", "-C", str(root), "cat-file", "blob", blob]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise InputError(
+            f"file {blob[:12]} of the history of {root}",
+            done.stderr.decode(errors="replace").strip()[:120],
+            "a clone with its whole history",
+            "`git fetch --unshallow`, then give the command again",
+        )
+    return done.stdout
 
 
 def distilled(out: Path) -> None:
@@ -222,4 +251,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
