@@ -33,7 +33,7 @@ def cells(teachers: Bundle, students: Bundle, base_steps: int, sr_steps: int) ->
         sr_steps=sr_steps,
         sampler="ddim",
         constant_weight=weight,
-        oscillating_weights=(weight, weight),
+        oscillating_weights=None,
         own_steps=False,
     )
     found = {cell.name: cell for cell in cells_of(teachers, students, settings)}

@@ -1,148 +1,271 @@
 """Styles learned from stills only, asked for in motion.
 
-    python experiments/styles.py [--updates 800] [--seeds 3] [--minutes 20]
+    python recipes/emoji.py --teachers build/teachers
+    python experiments/styles.py [--updates 240] [--seeds 3] [--minutes 20]
 
-Half of the updates are on images of every style, half on clips. In the arm `stills` no clip shows
-another style than the 3D animation, so that flat drawings, cartoons and renders are known from
-stills alone; in `clips` they move in training too. Both are asked for the three styles in motion.
-Each clip is held against real renders of its own subject in all the styles that the corpus has it
-in: the nearest by Lite0 features is the style that it shows (`evaluation.measures.styles`). Scenes
-of subjects in one style only are passed over, as there is nothing to tell apart. The same judge's
+The teacher of the shipped base knows subjects and motions, and none of the three styles below:
+they are pictures of its own corpus, turned to sepia, to a pencil drawing, to coarse pixels, and
+named at the end of the caption. It is trained on, half of the updates on stills and half on clips.
+In the arm `stills` only stills show the styles, in `clips` clips show them too, and `before` is the
+teacher as it was. All are asked for held-out combinations in every style, in motion; every seed
+trains on other scenes and is asked for others. A clip shows the style of the nearest, by Lite0
+features, of real renders of its own scene in all styles, taken at other frames; the same judge's
 score on real renders stands beside.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import _measures as measures
-from _frame import Experiment, Row, Session, main
-from _small import HIGH, STRIDE, base
+import numpy as np
+import torch
+from _frame import DIGITS, TEACHERS, Experiment, Row, Session, main
 from _training import CONFIG, Laboratory, Training
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from imagen_video.cascade.bundle import Bundle
+from imagen_video.cascade.pipeline import ImagenVideoPipeline
+from imagen_video.cascade.resolve_bundle import find_bundle
+from imagen_video.cli.generation import choose_precision
 from imagen_video.corpus.scenes import Scene, SceneSource
+from imagen_video.data.batches.batch import Batch, Captions
 from imagen_video.data.batches.scene_clips import SceneBatches
-from imagen_video.errors import DataError
-from imagen_video.evaluation.material.clips import Clip
-from imagen_video.evaluation.measures.styles import StyleJudge, styles_of
+from imagen_video.evaluation.features.lite0 import clip_vector
+from imagen_video.evaluation.material.real_renders import real_video
+from imagen_video.evaluation.measures.content import shows_motion
+from imagen_video.evaluation.measures.retrieval import share
 from imagen_video.media.frames import to_uint8
+from imagen_video.models.spec import UNetSpec
 
-STILLS = ("flat", "cartoon", "render")
-MOVING = "animation"
-SEED = 8
-"""Of the scenes that are asked for."""
+BUNDLE = TEACHERS
+"""Whose base is taught the styles."""
+ANIMATION = "animation"
+"""The one style of the corpus that is used: the others have words and pictures of their own."""
 MAX_TRIES = 10_000
+STEPS = 8
+"""Of sampling: no fewer are needed to see a style."""
+AHEAD = 4.0
+"""Source frames by which the renders that a clip is held against are ahead of it."""
+SEPIA = (1.0, 0.82, 0.58)
+"""Of what is white."""
+LUMA = (0.299, 0.587, 0.114)
+"""Rec. 601."""
+INK = 3.0
+"""How dark a pencil draws an edge."""
+BLOCK = 4
+"""Pixels of a frame in one of the coarse ones, along a side."""
 
 
-class MovingOnly(SceneSource):
-    """Training scenes whose clips are all of the animated style; images are of every style."""
+def grey(video: Tensor) -> Tensor:
+    """Return the luma of `(..., 3, h, w)` in [-1, 1], `(..., 1, h, w)` in [0, 1]."""
+    weights = video.new_tensor(LUMA)[:, None, None]
+    return ((video + 1) / 2 * weights).sum(-3, keepdim=True)
 
-    def scene(self, index: int) -> Scene:
-        """Return the first animated scene from a number that no other index uses."""
+
+def sepia(video: Tensor) -> Tensor:
+    """Return an old photograph: brown where it was dark, cream where it was light."""
+    return 2 * grey(video) * video.new_tensor(SEPIA)[:, None, None] - 1
+
+
+def pencil(video: Tensor) -> Tensor:
+    """Return the edges, dark on white paper."""
+    luma = grey(video)
+    down = functional.pad(luma.diff(dim=-2), (0, 0, 0, 1))
+    right = functional.pad(luma.diff(dim=-1), (0, 1, 0, 0))
+    edges = (down.square() + right.square()).sqrt()
+    return (1 - INK * edges).clamp(-1, 1).expand_as(video)
+
+
+def pixels(video: Tensor) -> Tensor:
+    """Return blocks of one colour each."""
+    *leading, height, width = video.shape
+    coarse = functional.avg_pool2d(video.reshape(-1, 1, height, width), BLOCK)
+    fine = functional.interpolate(coarse, size=(height, width), mode="nearest")
+    return fine.reshape(*leading, height, width)
+
+
+STYLES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "plain": ("", lambda video: video),
+    "sepia": (", sepia photograph", sepia),
+    "pencil": (", pencil drawing", pencil),
+    "pixels": (", pixel art", pixels),
+}
+"""What is said at the end of a caption, and what it does to a video."""
+NAMES = tuple(STYLES)
+
+
+class Animations(SceneSource):
+    """Training scenes of the animated style alone."""
+
+    def _draw(self, index: int) -> tuple[Scene, np.random.Generator]:
+        """Return the first such scene from a number that no other index uses."""
         for attempt in range(MAX_TRIES):
-            scene = super().scene(index + (attempt << 40))
-            if scene.style == MOVING:
-                return scene
+            scene, rng = super()._draw(index + (attempt << 40))
+            if scene.style == ANIMATION:
+                return scene, rng
         raise AssertionError("no animated scene: is the corpus whole?")
 
-    def image(self, index: int) -> tuple[Scene, float]:
-        """Return a still of any style."""
-        scene, rng = self._draw(index)
-        return scene, float(rng.integers(0, 128))
+
+@dataclasses.dataclass(frozen=True)
+class Styled:
+    """Batches in which every row has a style of its own, in turn."""
+
+    batches: SceneBatches
+    moving: bool
+    """Whether clips have styles too; images always do."""
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
+        batch = self.batches.batch(step)
+        if not (batch.is_images or self.moving):
+            return batch
+        names = [NAMES[(step + row) % len(NAMES)] for row in range(len(batch))]
+        return dataclasses.replace(
+            batch,
+            video=in_style(batch.video, names),
+            captions=told(batch.captions, names),
+        )
+
+
+def in_style(video: Tensor, names: Sequence[str]) -> Tensor:
+    """Draw every clip of `(b, f, 3, h, w)` in its style."""
+    return torch.stack([STYLES[name][1](clip) for clip, name in zip(video, names, strict=True)])
+
+
+def told(captions: Captions, names: Sequence[str]) -> tuple[str, ...]:
+    """Say the style at the end of every caption."""
+    return tuple(f"{text}{STYLES[name][0]}" for text, name in zip(captions, names, strict=True))
+
+
+@lru_cache(maxsize=1)
+def taught() -> ImagenVideoPipeline:
+    """Load the cascade whose base is trained on."""
+    return ImagenVideoPipeline.from_pretrained(BUNDLE)
+
+
+def teacher_base(spec: UNetSpec) -> nn.Module:
+    """Return a new copy of that base."""
+    pipeline = ImagenVideoPipeline.from_pretrained(BUNDLE)
+    network = pipeline.network("base").float()
+    assert pipeline.spec.stages[0].unet == spec
+    return network
 
 
 def training_of(arm: str, seed: int, lab: Laboratory) -> Training:
-    """Return what an arm trains, at 24x40: styles cannot be told apart at half of that."""
-    config = dataclasses.replace(CONFIG, image_fraction=0.5, images=32)
-    kind = MovingOnly if arm == "stills" else SceneSource
-    training = Training(
-        stage=base(output=HIGH), source=None, seed=seed, config=config, data=f"styles, {arm}"
+    """Return what an arm trains."""
+    spec, digest = taught().spec, Bundle.open(find_bundle(BUNDLE)).digest[:DIGITS]
+    config = dataclasses.replace(
+        CONFIG,
+        image_fraction=0.5,
+        images=32,
+        learning_rate=3e-4,
+        precision=choose_precision("auto", torch.device("cpu")),
     )
-    source = kind(lab.store, seed=seed, split="train", kinds={"subject": 1.0})
-    batches = SceneBatches(
-        source=source,
-        stage=training.stage,
-        frame_stride=STRIDE,
+    source = Animations(lab.store, seed=seed, split="train", kinds={"subject": 1.0})
+    batches = SceneBatches.of(
+        spec,
+        "base",
+        source,
         clips=config.clips,
         images=config.images,
         image_fraction=config.image_fraction,
         seed=seed,
     )
-    return dataclasses.replace(training, batches=batches)
+    return Training(
+        stage=spec.stages[0],
+        source=None,
+        seed=seed,
+        config=config,
+        build=teacher_base,
+        batches=Styled(batches, moving=arm == "clips"),
+        data=f"styles, {arm}, of {digest}",
+    )
 
 
-def styled_scenes(lab: Laboratory, count: int) -> list[Scene]:
-    """Return `count` moving held-out scenes of each style, all of which can be judged.
+def moving_scenes(lab: Laboratory, count: int) -> list[Scene]:
+    """Return held-out animations that move; the first n are the same for every count."""
+    scenes = lab.scenes(4 * count + 8)
+    return [s for s in scenes if s.style == ANIMATION and s.motion != "still"][:count]
 
-    Raises:
-        DataError: if the corpus has too few of a style.
+
+def shown(video: Tensor, renders: dict[str, Tensor]) -> list[str]:
+    """Return the style that every clip `(b, f, 3, h, w)` shows.
+
+    Args:
+        video: what is judged.
+        renders: real clips of the same scenes in every style.
     """
-    source = SceneSource(
-        lab.store, seed=SEED, split="held_out", kinds={"subject": 1.0}, complete_captions=True
-    )
-    found: dict[str, list[Scene]] = {style: [] for style in (*STILLS, MOVING)}
-    for index in range(MAX_TRIES):
-        scene = source.scene(index)
-        mine = found[scene.style]
-        told_apart = len(styles_of(lab.store, scene)) > 1
-        if len(mine) < count and scene.motion != "still" and told_apart:
-            mine.append(scene)
-        if all(len(scenes) == count for scenes in found.values()):
-            return [scene for scenes in found.values() for scene in scenes]
-    few = {style: len(scenes) for style, scenes in found.items()}
-    raise DataError(
-        "scenes of every style", str(few), f"{count} of each", "judge fewer clips, or rebuild"
-    )
+    looks = {name: _looks(clips) for name, clips in renders.items()}
+    likeness = torch.stack([(look * _looks(video)).sum(-1) for look in looks.values()])
+    return [list(looks)[int(best)] for best in likeness.argmax(0)]
 
 
-def styles_right(judge: StyleJudge, video: Tensor, scenes: Sequence[Scene]) -> float:
-    """Return the share of clips `(b, f, 3, h, w)` in the style that their scene asks for."""
-    right: list[float] = []
-    for frames, scene in zip(to_uint8(video), scenes, strict=True):
-        clip = Clip(frames=frames, times=tuple(float(STRIDE * i) for i in range(len(frames))))
-        seen = measures.lite0().frames(frames[list(clip.judged)])
-        right.append(judge.scores(clip, seen, scene)["style"])
-    return sum(right) / len(right)
+def _looks(video: Tensor) -> Tensor:
+    features = measures.lite0().frames
+    return torch.stack(
+        [functional.normalize(clip_vector(features(clip)), dim=0) for clip in to_uint8(video)]
+    )
 
 
 def run(arm: str, seed: int, session: Session) -> Sequence[Row]:
     """Ask for every style in motion."""
     lab = Laboratory(session)
-    training = training_of(arm, seed, lab)
-    scenes = styled_scenes(lab, max(1, session.clips // 4))
-    network = lab.trained(training, session.updates)
-    judge = StyleJudge(measures.lite0().frames, lab.store)
-    real = lab.real(scenes, HIGH)
-    made = lab.sample(training, network, scenes)
-    lab.show(f"styles-{arm}-seed{seed}", scenes, made)
+    training, stride = training_of(arm, seed, lab), taught().spec.frame_stride("base")
+    scenes = moving_scenes(lab, session.clips * (seed + 1))[-session.clips :]
+    if arm == "before":
+        network = training.build(training.stage.unet).eval()
+    else:
+        network = lab.trained(training, session.updates)
+    clip = training.stage.output
+    times = [float(stride * frame) for frame in range(clip.frames)]
+    size, later = (clip.height, clip.width), [time + AHEAD for time in times]
+    real = lab.real(scenes, clip, stride)
+    ahead = torch.cat([real_video(scene, lab.store, later, *size) for scene in scenes])
+    renders = {name: style(ahead) for name, (_, style) in STYLES.items()}
+    sampling = dataclasses.replace(training.stage.sampling, steps=STEPS)
     rows: list[Row] = []
-    for style in (*STILLS, MOVING):
-        index = [i for i, scene in enumerate(scenes) if scene.style == style]
-        asked = [scenes[i] for i in index]
-        chances = [1 / len(styles_of(lab.store, scene)) for scene in asked]
+    for name, (_, style) in STYLES.items():
+        assert session.minutes_left > 0
+        names = [name] * len(scenes)
+        captions = told(tuple(scene.caption for scene in scenes), names)
+        made = lab.sample(training, network, scenes, sampling=sampling, captions=captions)
+        lab.show(f"styles-{arm}-{name}-seed{seed}", scenes, made)
         rows.append(
             {
-                "style": style,
-                "clips": len(asked),
-                "style right": styles_right(judge, made[index], asked),
-                "of real renders": styles_right(judge, real[index], asked),
-                "by chance": sum(chances) / len(chances),
-                "frame change / real": measures.change(made[index], real[index]),
+                "style": name,
+                "style right": share(seen == name for seen in shown(made, renders)),
+                "of real renders": share(seen == name for seen in shown(style(real), renders)),
+                "motion right": motion_right(made, times, scenes),
+                "motion, real": motion_right(style(real), times, scenes),
+                "frame change / real": measures.change(made, style(real)),
             }
         )
     return rows
 
 
+def motion_right(video: Tensor, times: Sequence[float], scenes: Sequence[Scene]) -> float:
+    """Return the share of clips that move as their scene asks."""
+    seen = (
+        shows_motion(clip, times, scene)
+        for clip, scene in zip(to_uint8(video), scenes, strict=True)
+    )
+    return share(bool(scores.get("motion")) for scores in seen)
+
+
 EXPERIMENT = Experiment(
     name="styles",
     title="Styles learned from stills, in motion",
-    arms=("stills", "clips"),
+    arms=("before", "stills", "clips"),
     run=run,
     keys=("style",),
-    updates=800,
-    clips=32,
+    updates=240,
+    clips=8,
+    bundle=BUNDLE,
+    sheets=tuple(f"styles-stills-{name}-seed0" for name in NAMES[1:]),
 )
 
 if __name__ == "__main__":

@@ -117,9 +117,11 @@ def cells_of(teacher: Bundle, student: Bundle, settings: Settings) -> tuple[Cell
     if any(stage.distilled for stage in student.spec.stages[1:]):
         rows.append(("SR distilled", slow[:1] + fast[1:]))
     rows.append((ALL_DISTILLED, fast))
+    kinds: tuple[Guidance, ...] = ("constant", "oscillating")
+    guidances = kinds[:1] if settings.oscillating_weights is None else kinds
     cells = []
     for row, links in rows:
-        for guidance in ("constant", "oscillating"):
+        for guidance in guidances:
             base = dataclasses.replace(
                 links[0], sampling=_guided(links[0].sampling, guidance, settings)
             )
@@ -185,6 +187,7 @@ def _guided(sampling: SamplingSpec, guidance: Guidance, settings: Settings) -> S
         return dataclasses.replace(
             sampling, guidance="constant", guidance_weight=settings.constant_weight
         )
+    assert settings.oscillating_weights is not None
     high, low = settings.oscillating_weights
     return dataclasses.replace(
         sampling, guidance="oscillating", guidance_weight=high, guidance_low=low

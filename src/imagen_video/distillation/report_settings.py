@@ -23,8 +23,9 @@ class Settings:
     """Sampler of undistilled stages (paper: ancestral)."""
     constant_weight: float = 6.0
     """w of the base with constant guidance (paper: 6)."""
-    oscillating_weights: tuple[float, float] = (15.0, 1.0)
-    """High and low w of the base with oscillating guidance (paper: 15 and 1)."""
+    oscillating_weights: tuple[float, float] | None = (15.0, 1.0)
+    """High and low w of the base with oscillating guidance (paper: 15 and 1); None = constant
+    guidance alone, half of the clips."""
     sr_weight: float | None = None
     """w of undistilled super-resolution stages; each stage's own if None. Paper: guided."""
     own_steps: bool = True

@@ -45,9 +45,12 @@ def markdown(result: Mapping[str, Any], command: str, sheets: Sequence[str]) -> 
         "distances to real renders (neither FID nor FVD), lower is better. +- is the standard "
         "error: of scores over the runs (over clips where there is one run), of distances over "
         "resampled clips. Seconds are those of one clip alone. The base of 'SR distilled' is that "
-        "of 'undistilled', clip for clip. A row without oscillating guidance has a base that was "
-        "distilled for one weight.",
+        "of 'undistilled', clip for clip.",
     ]
+    if result["settings"]["oscillating_weights"]:
+        parts[-1] += (
+            " A row without oscillating guidance has a base that was distilled for one weight."
+        )
     for depth in result["depths"]:
         parts += ["", *_depth(depth)]
     parts += ["", "## Steps", "", *_savings(result["savings"])]

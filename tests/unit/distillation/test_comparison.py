@@ -89,6 +89,13 @@ def test_the_cells_are_those_of_the_papers_table(teacher: Bundle, student: Bundl
     assert [link.stage.name for link in cells[0].until("tsr1")] == ["base", "tsr1"]
 
 
+def test_oscillating_guidance_can_be_left_out(teacher: Bundle, student: Bundle) -> None:
+    both = cells_of(teacher, student, Settings())
+    alone = cells_of(teacher, student, Settings(oscillating_weights=None))
+    assert alone == both[::2]
+    assert {cell.guidance for cell in alone} == {"constant"}
+
+
 def test_steps_without_guidance_count_one_pass(teacher: Bundle, student: Bundle) -> None:
     slow = cells_of(teacher, student, Settings())[0].links[0]
     ended = dataclasses.replace(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from imagen_video.corpus.sprites import SpriteStore
+from imagen_video.data.batches.batch import Batch
 from imagen_video.diffusion.loss import weighted_error
 from imagen_video.diffusion.parameterization import diffuse, v_target
 from imagen_video.models.conditions import Conditions
@@ -20,6 +23,7 @@ from unit.corpus.conftest import write_store
 from unit.evaluation.conftest import thumbnails
 from unit.experiments.scripts import script
 
+ROOT = Path(__file__).resolve().parents[3]
 FRAME, TRAINING, SMALL = script("_frame"), script("_training"), script("_small")
 
 
@@ -159,29 +163,55 @@ def test_other_words_are_never_trained_on() -> None:
     assert words.in_other_words("a cat on a red background") == "a cat on a crimson backdrop"
 
 
-def test_styles_move_in_one_arm_only(tmp_path: Path, corpus: Path) -> None:
-    styles = script("styles")
-    lab = laboratory(tmp_path, corpus)
-    stills, clips = (styles.training_of(arm, 0, lab).batches.source for arm in ("stills", "clips"))
-    assert {stills.scene(i).style for i in range(30)} == {"animation"}
-    assert len({clips.scene(i).style for i in range(30)}) > 1
-    assert len({stills.image(i)[0].style for i in range(30)}) > 1
+def test_styles_are_taught_on_animations_alone(tmp_path: Path, corpus: Path) -> None:
+    styles, lab = script("styles"), laboratory(tmp_path, corpus)
+    usual = styles.SceneSource(lab.store, seed=3)
+    source = styles.Animations(lab.store, seed=3)
+    assert {source.scene(i).style for i in range(30)} == {"animation"}
+    assert {source.image(i)[0].style for i in range(30)} == {"animation"}
+    kept = [i for i in range(30) if usual.scene(i).style == "animation"]
+    assert 0 < len(kept) < 30
+    assert all(source.scene(i) == usual.scene(i) for i in kept)
 
 
-def test_styles_are_asked_for_only_where_they_can_be_told_apart(
-    tmp_path: Path, corpus: Path
-) -> None:
+@pytest.mark.parametrize("moving", [False, True])
+def test_clips_have_styles_in_one_arm_only(moving: bool) -> None:
     styles = script("styles")
-    lab = laboratory(tmp_path, corpus)
-    lone = lab.store.subjects[0].codepoint
-    for style in styles.STILLS:
-        del lab.store.sprites[f"{style}/{lone}"]
-    scenes = styles.styled_scenes(lab, 3)
-    assert [scene.style for scene in scenes] == [
-        style for style in (*styles.STILLS, styles.MOVING) for _ in range(3)
-    ]
-    assert lone not in {scene.subjects[0] for scene in scenes}
-    assert "still" not in {scene.motion for scene in scenes}
+    clips = {0: torch.rand(5, 2, 3, 8, 8), 1: torch.rand(5, 1, 3, 8, 8)}
+    plain = SimpleNamespace(
+        batch=lambda step: Batch(video=clips[step], captions=tuple("abcde")),
+    )
+    source = styles.Styled(plain, moving=moving)
+    images = source.batch(1)
+    assert images.captions == (
+        "a, sepia photograph",
+        "b, pencil drawing",
+        "c, pixel art",
+        "d",
+        "e, sepia photograph",
+    )
+    for row, name in enumerate(("sepia", "pencil", "pixels", "plain", "sepia")):
+        assert torch.equal(images.video[row], styles.STYLES[name][1](clips[1][row]))
+    assert source.batch(0).captions[0] == "a"
+    assert source.batch(0).captions[1] == ("b, sepia photograph" if moving else "b")
+    assert torch.equal(source.batch(0).video, clips[0]) != moving
+
+
+def test_what_the_styles_are() -> None:
+    styles = script("styles")
+    white, black = torch.ones(2, 3, 8, 8), -torch.ones(2, 3, 8, 8)
+    cream = 2 * torch.tensor(styles.SEPIA) - 1
+    torch.testing.assert_close(styles.sepia(white), cream[:, None, None].expand_as(white))
+    torch.testing.assert_close(styles.sepia(black), black)
+    torch.testing.assert_close(styles.pencil(black), white)  # paper: nothing has an edge
+    half = torch.cat([black, white], dim=-1)
+    edge = styles.pencil(half)
+    assert edge[..., 7].max() < -0.9  # a line where black meets white, and nowhere else
+    torch.testing.assert_close(edge[..., 8:], white)
+    video = torch.rand(1, 2, 3, 8, 12)
+    coarse = styles.pixels(video)
+    torch.testing.assert_close(coarse.mean((-2, -1)), video.mean((-2, -1)))
+    assert torch.equal(coarse[..., :4, :4], coarse[..., :1, :1].expand(1, 2, 3, 4, 4))
 
 
 def test_the_judge_of_styles_knows_real_clips(
@@ -190,12 +220,13 @@ def test_the_judge_of_styles_knows_real_clips(
     styles = script("styles")
     lab = laboratory(tmp_path, corpus)
     monkeypatch.setattr(styles.measures, "lite0", lambda: SimpleNamespace(frames=thumbnails))
-    judge = styles.StyleJudge(thumbnails, lab.store)
-    scenes = [s for s in styles.styled_scenes(lab, 3) if s.style in ("flat", "animation")]
-    # the small store's stills are all alike, its animation breathes: flat comes first of them
-    assert styles.styles_right(judge, lab.real(scenes, styles.HIGH), scenes) > 0.6
-    other = [dataclasses.replace(s, style="cartoon") for s in scenes]
-    assert styles.styles_right(judge, lab.real(scenes, styles.HIGH), other) < 0.4
+    scenes = styles.moving_scenes(lab, 4)
+    assert len(scenes) == 4
+    assert not {"still"} & {scene.motion for scene in scenes}
+    real = lab.real(scenes, SMALL.HIGH)
+    renders = {name: style(real.roll(1, dims=1)) for name, (_, style) in styles.STYLES.items()}
+    for name in ("sepia", "pencil"):
+        assert styles.shown(styles.STYLES[name][1](real), renders) == [name] * 4
 
 
 def test_images_come_beside_clips_as_often_as_an_arm_says() -> None:
@@ -233,6 +264,9 @@ SLOW = (
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*QUICK, *SLOW])
 def test_every_experiment_runs_at_toy_size(name: str, tmp_path: Path, corpus: Path) -> None:
+    if script(name).EXPERIMENT.bundle == FRAME.TEACHERS and not Path(FRAME.TEACHERS).exists():
+        recipe = [sys.executable, str(ROOT / "recipes" / "emoji.py"), "--teachers", FRAME.TEACHERS]
+        subprocess.run(recipe, check=True, cwd=ROOT)
     words = ["--quick", "--out", str(tmp_path), "--corpus", str(corpus)]
     assert FRAME.main(script(name).EXPERIMENT, words) == 0
     assert list((tmp_path / "quick" / name / "results").glob("*.json"))
