@@ -224,9 +224,10 @@ def test_the_judge_of_styles_knows_real_clips(
     assert len(scenes) == 4
     assert not {"still"} & {scene.motion for scene in scenes}
     real = lab.real(scenes, SMALL.HIGH)
-    renders = {name: style(real.roll(1, dims=1)) for name, (_, style) in styles.STYLES.items()}
+    looks, later = styles.looks_of, real.roll(1, dims=1)
+    renders = {name: looks(style(later)) for name, (_, style) in styles.STYLES.items()}
     for name in ("sepia", "pencil"):
-        assert styles.shown(styles.STYLES[name][1](real), renders) == [name] * 4
+        assert styles.shown(looks(styles.STYLES[name][1](real)), renders) == [name] * 4
 
 
 def test_images_come_beside_clips_as_often_as_an_arm_says() -> None:
