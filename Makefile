@@ -72,7 +72,7 @@ browser: $(VENV)/.installed-dev  ## the web page in a real Chromium (apt install
 # build/bench/quick, and the table is of these), --without-peers, --peers=DIR, --pip-arg=OPTION.
 BENCH_TABLE = $(PY) benchmarks/table.py $(filter --quick,$(BENCH_ARGS))
 
-bench: $(VENV)/.installed-dev  ## start-up, networks, data, cascade through ssr1: one table (20 minutes)
+bench: $(VENV)/.installed-dev  ## start-up, networks, data, cascade through ssr1: one table (6 minutes)
 	$(PY) benchmarks/startup.py $(BENCH_ARGS)
 	$(PY) benchmarks/networks.py $(BENCH_ARGS)
 	$(PY) benchmarks/data.py $(BENCH_ARGS)

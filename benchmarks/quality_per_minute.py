@@ -135,11 +135,12 @@ def main() -> None:
     options.add_argument("--size", choices=("S", "M", "L"), default="M")
     options.add_argument("--shape", default="8x24x40")
     options.add_argument("--clips", type=int, default=4, help="in a batch")
+    options.add_argument("--held-out", type=int, default=16, help="clips; 64 take minutes")
     options.add_argument("--learning-rate", type=float, default=4e-4)
     options.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     options.add_argument("--corpus", type=Path, default=ROOT / "build" / "corpus")
     args = options.parse_args()
-    counts = {"train": 4096, "held_out": 64}
+    counts = {"train": 4096, "held_out": args.held_out}
     turns = max(1, round(60 * args.minutes / args.turn))
     if args.quick:
         turns, args.turn, args.size = 1, 2.0, "S"
