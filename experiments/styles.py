@@ -36,6 +36,7 @@ from imagen_video.data.batches.batch import Batch, Captions
 from imagen_video.data.batches.scene_clips import SceneBatches
 from imagen_video.evaluation.features.lite0 import clip_vector
 from imagen_video.evaluation.material.real_renders import real_video
+from imagen_video.evaluation.measures.baselines import LUMA
 from imagen_video.evaluation.measures.content import shows_motion
 from imagen_video.evaluation.measures.retrieval import share
 from imagen_video.media.frames import to_uint8
@@ -52,8 +53,6 @@ AHEAD = 4.0
 """Source frames by which the renders that a clip is held against are ahead of it."""
 SEPIA = (1.0, 0.82, 0.58)
 """Of what is white."""
-LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601."""
 INK = 3.0
 """How dark a pencil draws an edge."""
 BLOCK = 4
