@@ -6,6 +6,9 @@ Subject, ground and motion were each seen in training, but never this pair of th
 stands beside that of real renders of the same scenes, measured in the same way, and has its
 standard error over clips; `-` where all clips agree, which tells no spread. Clips are kept
 under build/bench/quality/ as they are made, so a stopped run goes on where it was.
+
+With --real-base the stages after the base are given real renders at its size: what they would
+reach if it were perfect.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ from imagen_video.evaluation.material.real_renders import (
     candidates,
     probe_scenes,
     real_clip,
+    real_video,
 )
 from imagen_video.evaluation.measures.backgrounds import nearest_ground
 from imagen_video.evaluation.measures.motion import classify_motion
@@ -56,11 +60,28 @@ def judged_times(frames: int, stride: int) -> list[int]:
     return [stride * i for i in range(0, frames, step)]
 
 
+def request_of(
+    pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], seeds: Sequence[int], args: Any
+) -> Request:
+    """Ask for clips of some scenes, from noise or from real renders at the base's size."""
+    wanted = Request(
+        prompts=tuple(scene.caption for scene in scenes), seeds=tuple(seeds), until=args.until
+    )
+    if not args.real_base:
+        return wanted
+    base, following = pipeline.spec.stages[:2]
+    size, stride = (base.output.height, base.output.width), pipeline.spec.frame_stride(base.name)
+    times = [stride * frame for frame in range(base.output.frames)]
+    video = torch.cat([real_video(scene, args.store, times, *size) for scene in scenes])
+    return dataclasses.replace(wanted, start=following.name, video=video)
+
+
 def generate(pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], args: Any) -> list[Path]:
     """Make the clips that are not there yet; return the files of the judged frames."""
-    until = args.until or pipeline.spec.stages[-1].name
+    until = args.until
     clip, stride = pipeline.spec.stage(until).output, pipeline.spec.frame_stride(until)
     made_with = f"{until}-seed{args.seed}-{'bf16' if pipeline.bf16 else 'fp32'}"
+    made_with += "-real-base" if args.real_base else ""
     folder = args.work / f"{pipeline.digest[:12] or 'unsaved'}-{made_with}"
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{index:03d}.safetensors" for index in range(len(scenes))]
@@ -68,11 +89,8 @@ def generate(pipeline: ImagenVideoPipeline, scenes: Sequence[Scene], args: Any) 
     started = time.monotonic()
     for start in range(0, len(missing), args.batch):
         chosen = missing[start : start + args.batch]
-        request = Request(
-            prompts=tuple(scenes[i].caption for i in chosen),
-            seeds=tuple(args.seed + i for i in chosen),
-            until=until,
-        )
+        seeds = [args.seed + i for i in chosen]
+        request = request_of(pipeline, [scenes[i] for i in chosen], seeds, args)
         made = pipeline.run(request, memory=int(args.memory_gb * 1e9), output_type="np").frames
         for index, frames in zip(chosen, made, strict=True):
             about = {
@@ -210,6 +228,7 @@ def main() -> None:
     options.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     options.add_argument("--prompts", type=int, default=100)
     options.add_argument("--until", default="tsr3", help="last stage; base and ssr1 are quick")
+    options.add_argument("--real-base", action="store_true", help="begin with real renders")
     options.add_argument("--names", type=int, default=100, help="subjects to tell apart")
     options.add_argument("--renders", type=int, default=10, help="probe renders of each subject")
     options.add_argument("--batch", type=int, default=1, help="prompts at a time")
@@ -219,8 +238,9 @@ def main() -> None:
     options.add_argument("--work", type=Path, default=BENCH / "quality")
     args = options.parse_args()
     if args.quick:
-        args.prompts, args.until, args.names, args.renders = 2, "base", 4, 3
-    store = SpriteStore.open(args.corpus)
+        args.prompts, args.names, args.renders = 2, 4, 3
+        args.until = "tsr1" if args.real_base else "base"
+    args.store = store = SpriteStore.open(args.corpus)
     scenes = held_out_prompts(store, args.prompts, kinds={"subject": 1.0})
     precision = choose_precision(args.precision, torch.device("cpu"))
     pipeline = ImagenVideoPipeline.from_pretrained(args.bundle)
@@ -243,6 +263,7 @@ def main() -> None:
         "machine": machine(),
         "bundle": pipeline.digest,
         "until": args.until,
+        "real base": args.real_base,
         "precision": precision,
     }
     found = [

@@ -8,10 +8,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+
+from imagen_video.presets import preset
 
 FOLDER = Path(__file__).resolve().parents[3] / "benchmarks"
 
@@ -181,6 +184,33 @@ def test_a_share_of_clips_has_a_standard_error() -> None:
     assert (certain.value, certain.error) == (1.0, None)
     (row,) = quality.compared({"motion": found}, {"motion": certain})
     assert (row["+-"], row["+- of it"], row["made / real"]) == (found.error, None, found.value)
+
+
+@pytest.mark.parametrize("real_base", [False, True])
+def test_the_base_is_replaced_by_real_renders_at_its_frames(
+    real_base: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quality, asked = script("quality"), []
+
+    def drawn(scene: Any, store: Any, times: list[int], height: int, width: int) -> torch.Tensor:
+        asked.append((scene.caption, store, tuple(times), height, width))
+        return torch.full((1, len(times), 3, height, width), float(len(asked)))
+
+    monkeypatch.setattr(quality, "real_video", drawn)
+    pipeline = SimpleNamespace(spec=preset("emoji"))
+    scenes = [SimpleNamespace(caption=caption) for caption in ("a cat", "a dog")]
+    args = SimpleNamespace(until="ssr1", real_base=real_base, store="store")
+    request = quality.request_of(pipeline, scenes, [3, 4], args)
+    assert (request.prompts, request.seeds, request.until) == (("a cat", "a dog"), (3, 4), "ssr1")
+    if real_base:
+        every_eighth = tuple(range(0, 128, 8))
+        assert asked == [(caption, "store", every_eighth, 24, 40) for caption in request.prompts]
+        assert request.start == "tsr1"
+        assert request.video.shape == (2, 16, 3, 24, 40)
+        assert request.video[:, 0, 0, 0, 0].tolist() == [1, 2]
+    else:
+        assert asked == []
+        assert (request.start, request.video) == (None, None)
 
 
 def test_what_an_install_brings_is_counted_once_and_without_extras() -> None:
