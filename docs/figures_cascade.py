@@ -1,12 +1,16 @@
 """Draw the pictures of docs/concepts.md that the shipped cascade makes.
 
-    python docs/figures_cascade.py          # minutes; on two idle cores about one
+    python recipes/emoji.py --teachers build/teachers
+    python docs/figures_cascade.py [--teachers build/teachers]     # on two idle cores a minute
 
-Every picture is what the weights of the package give with seed 1: nothing is picked by hand.
+Every picture is what the weights of the package give with seed 1, or their teachers where noise or
+guidance is shown that students do not take: nothing is picked by hand.
 """
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -35,11 +39,13 @@ PROMPT = "a panda on a blue background"
 
 def main() -> None:
     """Draw all."""
-    pipe = ImagenVideoPipeline.from_pretrained("emoji")
-    cascade(pipe)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--teachers", type=Path, default=Path("build/teachers"))
+    teachers = ImagenVideoPipeline.from_pretrained(parser.parse_args().teachers)
+    cascade(ImagenVideoPipeline.from_pretrained("emoji"))
     prediction()
-    augmentation(pipe)
-    thresholding(pipe)
+    augmentation(teachers)
+    thresholding(teachers)
 
 
 def cascade(pipe: ImagenVideoPipeline) -> None:
