@@ -44,7 +44,7 @@ pipe = ImagenVideoPipeline.from_pretrained("emoji")
 ImagenVideoDiffusionPipeline(pipe).save_pretrained("for-diffusers")
 theirs = DiffusionPipeline.from_pretrained("for-diffusers")
 print(type(theirs).__name__)
-result = theirs("a panda on a blue background", until="base", num_inference_steps=4)
+result = theirs("a panda on a blue background", until="base")
 print(result.frames.shape, result.fps)
 """
 SLURM = (
@@ -93,6 +93,7 @@ def draw_notebook(page: Page) -> None:
         " v.onseeked = done; const go = () => { v.currentTime = v.duration / 2 };"
         " v.readyState ? go() : v.onloadedmetadata = go })))"
     )
+    page.wait_for_timeout(3000)  # until the players have taken their spinners away
     _save(page.screenshot(full_page=True), "notebook", colours=96)
 
 
