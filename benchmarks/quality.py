@@ -266,9 +266,10 @@ def main() -> None:
         "real base": args.real_base,
         "precision": precision,
     }
+    where = f"{stage.name} of a real base" if args.real_base else stage.name
     found = [
         headline(
-            f"{row['right']} right, {stage.name}",
+            f"{row['right']} right, {where}",
             100 * row["made"],
             "%",
             row["made / real"],
